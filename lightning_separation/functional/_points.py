@@ -1,0 +1,113 @@
+"""Distinct points in an order that their values alone decide, and exact distances between them."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Distance = Literal["euclidean", "cosine"]
+
+_WORK_ELEMENTS = 1 << 19  # elements of a float64 work block: 4 MB, small enough for a processor's cache
+
+
+class Points:
+    """The distinct rows of a feature matrix.
+
+    Rows are ordered by a hash of their values, so that everything computed in this order (which of two tied distances
+    comes first, say) depends on the set of points and not on the order in which they were given.
+
+    Args:
+        features: Matrix ``[N, d]`` of floating point numbers, finite.
+        distance: ``"cosine"`` turns rows into unit vectors first. Half the squared Euclidean distance between unit
+            vectors is their cosine distance, so both distances have the same spanning trees. A row of zeros has no
+            direction; an extra coordinate puts all of them on one unit vector of their own, at cosine distance 1 from
+            every other.
+
+    Attributes:
+        rows: Distinct rows ``[U, d]``.
+        node: Index ``[N]`` into ``rows`` of every row of ``features``.
+    """
+
+    def __init__(self, features: Tensor, distance: Distance = "euclidean") -> None:
+        rows = _unit_rows(features) if distance == "cosine" else features
+        first, self.node = _distinct(rows)
+        self.rows = rows[first]
+        self.distance = distance
+        self.dim = rows.shape[1]
+        largest = self.rows.abs().max().item()
+        # A power of two: the scaled coordinates are exact and their squares cannot overflow.
+        self.scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
+    def squared_distances(self, u: Tensor, v: Tensor) -> Tensor:
+        """Squared Euclidean distance, in units of ``1 / scale``, of nodes ``u[e]`` and ``v[e]``: float64 ``[E]``.
+
+        Differences are taken before squaring, so nothing cancels. All blocks have the same shape whatever E is: the
+        order of summation, and so the last bit, depends on the two rows alone.
+        """
+        size = max(2, _WORK_ELEMENTS // self.dim)
+        out = torch.empty(len(u), dtype=torch.float64, device=self.device)
+        for start in range(0, len(u), size):
+            stop = min(start + size, len(u))
+            pad = (0, size - (stop - start))
+            block = self.rows.index_select(0, torch.nn.functional.pad(u[start:stop], pad)).double()
+            block -= self.rows.index_select(0, torch.nn.functional.pad(v[start:stop], pad))
+            out[start:stop] = block.mul_(self.scale).square_().sum(1)[: stop - start]
+        return out
+
+    def lengths(self, squared: Tensor) -> Tensor:
+        """Distances ``[E]`` in the user's units for what ``squared_distances`` returned."""
+        return squared / 2 / self.scale**2 if self.distance == "cosine" else squared.sqrt() / self.scale
+
+
+def _unit_rows(features: Tensor) -> Tensor:
+    rows = features.double()
+    largest = rows.abs().amax(1, keepdim=True)
+    rows = rows / largest.where(largest > 0, 1)  # so that no square over- or underflows
+    norm = rows.square().sum(1, keepdim=True).sqrt()
+    return torch.cat([rows / norm.where(norm > 0, 1), (norm == 0).double()], dim=1)
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of one row per distinct row, in content order, and for every row the position of its equal there."""
+    for attempt in range(16):
+        key = _row_hash(rows, attempt)
+        key, order = torch.sort(key)
+        same = key[1:] == key[:-1]
+        after, before = order[1:][same], order[:-1][same]
+        if all(torch.equal(rows[a], rows[b]) for a, b in zip(after.split(4096), before.split(4096), strict=True)):
+            break
+    else:  # pragma: no cover - sixteen independent 64-bit hashes that all collide
+        raise RuntimeError("could not hash the rows of features without collisions")
+    is_first = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    is_first[1:] = ~same
+    node = torch.empty_like(order)
+    node[order] = is_first.cumsum(0) - 1
+    return order[is_first], node
+
+
+def _row_hash(rows: Tensor, attempt: int) -> Tensor:
+    """A 64-bit hash of each row's values: exact integer arithmetic, so equal for equal rows on every device."""
+    generator = torch.Generator().manual_seed(attempt)
+    factors = torch.randint(-(2**63), 2**63 - 1, (rows.shape[1],), generator=generator, dtype=torch.int64) | 1
+    factors = factors.to(rows.device)
+    out = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    size = max(1, _WORK_ELEMENTS // rows.shape[1])
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size].to(torch.float64) + 0.0  # + 0.0 makes -0.0 and 0.0 one value
+        bits = block.view(torch.int64)
+        # Short numbers have zeros in their low bits; spread the high bits before multiplying modulo 2^64.
+        bits = bits ^ (bits >> 32)
+        bits.mul_(-7046029254386353131)
+        bits ^= bits >> 29
+        out[start : start + size] = bits.mul_(factors).sum(1)
+    return out

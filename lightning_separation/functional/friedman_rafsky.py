@@ -1,0 +1,200 @@
+"""The Friedman-Rafsky test and the Henze-Penrose divergence of every pair of classes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._forest import Edges
+from ._inputs import as_classes, as_points, full_precision
+from ._members import Members
+from ._points import Distance
+from ._trees import pair_trees
+
+
+class FriedmanRafsky(NamedTuple):
+    """Result of :func:`friedman_rafsky`; K classes, float64 except ``classes``."""
+
+    classes: Tensor
+    cross_edges: Tensor
+    divergence: Tensor
+    expected: Tensor
+    variance: Tensor
+    z: Tensor
+    p_value: Tensor
+
+
+def friedman_rafsky(
+    features: Tensor, target: Tensor, *, distance: Distance = "euclidean", num_trees: int = 1
+) -> FriedmanRafsky:
+    r"""Friedman-Rafsky two-sample test of every pair of classes, on their minimum spanning trees.
+
+    For two classes with m and n points, N in all, R counts the edges of the minimum spanning tree of the pooled points
+    that join the two classes. The Henze-Penrose divergence is :math:`D = 1 - R N / (2 m n)`: 0 on average when labels
+    are exchangeable, at most :math:`1 - N / (2 m n)`, and never clipped. z and p come from the exact mean and variance
+    of R when labels are permuted; a small p says that the classes are separated.
+
+    Equal rows are one node of the tree. R is then its expectation over all orders in which they could be told apart:
+    :math:`\sum_U 2 a_U b_U / s_U + \sum_{UV} (a_U b_V + b_U a_V) / (s_U s_V)`, with a, b points of the two classes and
+    s in all at a node. So a layer collapsed to one point has D = 0. Tied distances are ordered by what the rows hold:
+    the result is a function of the set of points, not of their order.
+
+    Args:
+        features: ``[N, ...]``, real, finite; flattened to ``[N, d]``. Half precision is upcast. Distances that decide
+            are computed in float64.
+        target: ``[N]`` integers; any values.
+        distance: ``"euclidean"`` or ``"cosine"`` (all rows of zeros are one node at distance 1 from all others).
+        num_trees: k edge-disjoint trees per pair: each the minimum spanning tree of the complete graph without the
+            edges of the earlier ones. R is the mean over them.
+
+    Returns:
+        ``classes [K]`` ascending and, each ``[K, K]`` float64 on the features' device: ``cross_edges`` (R),
+        ``divergence`` (D), ``expected`` and ``variance`` of R, ``z`` and one-sided ``p_value``. Diagonals are 0, those
+        of ``p_value`` 1. With N < 4 the variance, z and p are NaN; with fewer than two distinct rows 0, 0 and 1.
+
+    Raises:
+        ValueError: For NaN or infinite features, lengths that differ, a target that is not integer, an unknown
+            distance, or more trees than a pair of classes has.
+
+    References:
+        Friedman & Rafsky, Annals of Statistics 7 (1979); Henze & Penrose, Annals of Statistics 27 (1999).
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[0.0], [1.0], [2.1], [3.3], [10.0], [11.5], [13.1], [15.0]])
+        >>> y = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> friedman_rafsky(x, y).divergence  # one of seven edges joins the classes: 1 - 1 * 8 / (2 * 4 * 4)
+        tensor([[0.0000, 0.7500],
+                [0.7500, 0.0000]], dtype=torch.float64)
+    """
+    if num_trees < 1:
+        raise ValueError(f"num_trees must be at least 1, not {num_trees}")
+    device = features.device
+    with full_precision(device):
+        points = as_points(features, distance)
+        classes = as_classes(target, len(points.node), points.device)
+        num = len(classes.labels)
+        node, index = points.node.cpu().numpy(), classes.index.cpu().numpy()
+        members = Members.of_classes(node, index, len(points))
+        groups = [torch.from_numpy(nodes).to(points.device) for nodes in members.groups]
+        cross, s2, t = (np.zeros((num, num)) for _ in range(3))
+        distinct = np.full((num, num), 2)
+        for i, trees in enumerate(pair_trees(points, groups, num_trees)):
+            later = slice(i + 1, num)
+            cross[i, later], s2[i, later], t[i, later], distinct[i, later] = _pair_sums(i, trees, members, len(points))
+    counts = classes.counts.cpu().numpy().astype(np.float64)
+    pair = np.triu(np.ones((num, num), dtype=bool), 1)
+    both = np.stack(np.broadcast_arrays(counts[:, None], counts[None]), -1)
+    expected, variance = _null_moments(both, both.sum(-1) - 1, s2, t)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (cross - expected) / np.sqrt(variance)
+    certain = (distinct < 2) | (variance <= 0)
+    variance, z = np.where(certain, 0, variance), np.where(certain, 0, z)
+    p_value = np.where(certain, 1, torch.special.ndtr(torch.from_numpy(z)).numpy())
+    divergence = 1 - cross * both.sum(-1) / (2 * both.prod(-1))
+
+    def symmetric(x: np.ndarray, diagonal: float = 0) -> Tensor:
+        x = np.where(pair, x, 0)
+        x = x + x.T
+        np.fill_diagonal(x, diagonal)
+        return torch.from_numpy(x).to(device)
+
+    return FriedmanRafsky(
+        classes.labels.to(device),
+        *(symmetric(x) for x in (cross, divergence, expected, variance, z)),
+        symmetric(p_value, 1),
+    )
+
+
+def henze_penrose_divergence(
+    features: Tensor, target: Tensor, *, distance: Distance = "euclidean", num_trees: int = 1
+) -> Tensor:
+    r"""Henze-Penrose divergence of every pair of classes, from their minimum spanning trees.
+
+    The ``divergence`` of :func:`friedman_rafsky`, which see for arguments, duplicates, ties and errors.
+
+    Args:
+        features: ``[N, ...]``, real, finite.
+        target: ``[N]`` integers.
+        distance: ``"euclidean"`` or ``"cosine"``.
+        num_trees: Edge-disjoint trees per pair.
+
+    Returns:
+        ``[K, K]`` float64, symmetric, zero diagonal, classes in ascending order.
+
+    Raises:
+        ValueError: As :func:`friedman_rafsky`.
+
+    References:
+        Berisha, Wisler, Hero & Spanias, IEEE Transactions on Signal Processing 64 (2016).
+
+    Example:
+        >>> import torch
+        >>> henze_penrose_divergence(torch.zeros(8, 3), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]))  # collapsed: nothing
+        tensor([[0., 0.],
+                [0., 0.]], dtype=torch.float64)
+    """
+    return friedman_rafsky(features, target, distance=distance, num_trees=num_trees).divergence
+
+
+def _pair_sums(i: int, trees: list[Edges], members: Members, num_points: int) -> tuple[np.ndarray, ...]:
+    """For class i with every later class: R, the sum of squared weights, of squared strengths, and the distinct points.
+
+    The mean of k trees over the points, with duplicates told apart in every possible way, is one weighted graph: weight
+    2 / s between two of the s points at a node, 1 / (k s_U s_V) between points of nodes that an edge of one tree joins.
+    Its strengths are the row sums of its weights.
+    """
+    num = len(members.groups)
+    own, others = members.groups[i], members.groups[i + 1 :]
+    graph = np.repeat(np.arange(i + 1, num), [len(nodes) for nodes in others])
+    node = np.concatenate(others)
+    alone = members.count(node, i) == 0
+    graph = np.concatenate([np.repeat(np.arange(i + 1, num), len(own)), graph[alone]])
+    node = np.concatenate([np.tile(own, len(others)), node[alone]])
+    key = np.sort(graph * num_points + node)  # by content: sums do not depend on which class comes first
+    graph, node = np.divmod(key, num_points)
+    a, b = members.count(node, i), members.count(node, graph)
+    size = a + b
+
+    edges = Edges.join(trees)
+    u, v = (np.searchsorted(key, edges.graph * num_points + end) for end in (edges.u, edges.v))
+    degree = np.bincount(np.concatenate([u, v]), minlength=len(key)) / len(trees)
+    weight = 1 / (size[u] * size[v])
+
+    def total(graph: np.ndarray, value: np.ndarray) -> np.ndarray:
+        return np.bincount(graph - i - 1, value, minlength=len(others))
+
+    cross = total(graph, 2 * a * b / size) + total(edges.graph, (a[u] * b[v] + b[u] * a[v]) * weight) / len(trees)
+    squares = total(graph, 2 * (size - 1) / size) + total(edges.graph, weight) / len(trees) ** 2
+    strengths = total(graph, (2 * (size - 1) + degree) ** 2 / size)
+    return cross, squares, strengths, total(graph, np.ones(len(graph)))
+
+
+def _null_moments(counts: np.ndarray, s1: np.ndarray, s2: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the weight between classes of a graph whose labels are permuted.
+
+    Args:
+        counts: Samples of each class, ``[..., K]``.
+        s1: Sum of the graph's weights, ``[...]``.
+        s2: Sum of their squares.
+        t: Sum over samples of the squared sum of their weights.
+
+    Returns:
+        Mean and variance; the variance is NaN for fewer than 4 samples.
+    """
+    n = counts.sum(-1)
+    pairs = (counts * (counts - 1)).sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        same = pairs / (n * (n - 1))
+        differ = 1 - same  # the ends of one edge
+        n_others = n[..., None] - counts
+        fork = (counts * n_others * (n_others - 1)).sum(-1) / (n * (n - 1) * (n - 2))  # both edges at a common sample
+        fours = (counts * (counts - 1) * (counts - 2) * (counts - 3)).sum(-1)
+        fours = fours + pairs**2 - ((counts * (counts - 1)) ** 2).sum(-1)
+        apart = 1 - 2 * same + fours / (n * (n - 1) * (n - 2) * (n - 3))  # two edges without a common sample
+        mean = differ * s1
+        variance = differ * s2 + fork * (t - 2 * s2) + apart * (s1**2 + s2 - t) - mean**2
+    return mean, np.where(n >= 4, variance, np.nan)
