@@ -118,16 +118,15 @@ class Forest:
 
     def _own_trees(self, without: Edges | None) -> Edges:
         num, size = self.index.shape
-        used = torch.zeros(0, 3, dtype=torch.int64)
+        used = np.zeros((0, 3), dtype=np.int64)
         if without is not None:
-            used = torch.from_numpy(np.stack([without.graph, without.u, without.v], 1))
-        used = used.to(self.points.device)
+            used = np.stack([without.graph, without.u, without.v], 1)
         todo = torch.arange(num, device=self.points.device)
         trees = []
         for dtype in (torch.float32, torch.float64):
             coarse = [todo[:0]]
             for group in todo.split(max(1, _TILE // size**2)):
-                at, u, v = self._inside(group, used, dtype)
+                at, u, v = self._inside(group, torch.from_numpy(used).to(self.points.device), dtype)
                 many = at.bincount(minlength=len(group)) > 4 * size + _COARSE * size**2
                 if dtype is torch.float32:
                     coarse.append(group[many])
@@ -172,7 +171,7 @@ class Forest:
         slack = _round_up(2 * (bounds.largest_slack[i] + bounds.largest_slack[js]), dtype)[:, None]  # [J, 1]
         root_i = _round_up(self._to_root[i, :n], dtype)  # [n]
         root_j = _round_up(self._to_root[js], dtype)  # [J, size]
-        # Squared largest step on a path to the other group's root by one edge between the groups, and from root to root.
+        # Largest step on a path to the other group's root by one edge between the groups, and from root to root.
         work = torch.maximum(block, root_i[:, None, None])
         j_to_i = work.amin(0) + slack  # [J, size]
         torch.maximum(block, root_j, out=work)
@@ -240,9 +239,9 @@ class _LowerBounds:
             square = x.double().square().sum(1)
             slack = (2 * relative + 8 * unit) * square + 4 * shift * (square.sqrt() + shift)
             self.right[g, :n, :-2] = x
-            self.right[g, :n, -2] = 1
             self.right[g, :n, -1] = (square - slack).to(dtype)
-            self.right[g, n:, -2:] = torch.tensor([1, _FAR])
+            self.right[g, :, -2] = 1
+            self.right[g, n:, -1] = _FAR
             self.largest_slack[g] = slack.max()
 
     def left(self, groups: Tensor | int) -> Tensor:
@@ -274,7 +273,7 @@ class _RangeMaximum:
 
 
 def _prim(block: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Prim's algorithm on many distance matrices ``[G, n, n]``: the order of visits and the step to each, ``[G, n]``."""
+    """Prim's algorithm on distance matrices ``[G, n, n]``: the order of visits and the step to each, ``[G, n]``."""
     num, n, _ = block.shape
     rows, first = block.view(num * n, n), torch.arange(num, device=block.device) * n
     order = torch.empty(n, num, dtype=torch.int64, device=block.device)

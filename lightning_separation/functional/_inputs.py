@@ -16,8 +16,19 @@ class Classes(NamedTuple):
     """Class labels as consecutive indices."""
 
     labels: Tensor  # [K], ascending, in the target's dtype
-    index: Tensor  # [N], position of each sample's label in labels
+    of_sample: Tensor  # [N], position of each sample's label in labels
     counts: Tensor  # [K], samples of each class
+
+
+def device_of(features: Tensor) -> torch.device:
+    """Where the results belong.
+
+    Raises:
+        ValueError: If features are not a tensor.
+    """
+    if not isinstance(features, Tensor):
+        raise ValueError(f"features must be a torch.Tensor, not {type(features).__name__}")
+    return features.device
 
 
 def as_matrix(features: Tensor) -> Tensor:
@@ -26,8 +37,6 @@ def as_matrix(features: Tensor) -> Tensor:
     Raises:
         ValueError: With the reason, for features that no distance can be taken of.
     """
-    if not isinstance(features, Tensor):
-        raise ValueError(f"features must be a torch.Tensor, not {type(features).__name__}")
     if features.is_complex() or features.layout != torch.strided or features.is_nested:
         raise ValueError(f"features must be a dense real tensor, not {features.layout} of {features.dtype}")
     if features.ndim == 0 or features.numel() == 0:
@@ -58,8 +67,7 @@ def as_classes(target: Tensor, num_samples: int, device: torch.device) -> Classe
         raise ValueError(
             f"target must hold one integer for each of the {num_samples} samples, but has shape {tuple(target.shape)}"
         )
-    labels, index, counts = target.detach().to(device).unique(sorted=True, return_inverse=True, return_counts=True)
-    return Classes(labels, index, counts)
+    return Classes(*target.detach().to(device).unique(sorted=True, return_inverse=True, return_counts=True))
 
 
 def as_points(features: Tensor, distance: Distance) -> Points:
@@ -72,14 +80,27 @@ def as_points(features: Tensor, distance: Distance) -> Points:
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Matrix products in true float32 (no TF32, no bfloat16 inside) and outside any autocast."""
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), _float32_products():
+        yield
+
+
+@contextmanager
+def _float32_products() -> Iterator[None]:
     backends = [b.matmul for b in (torch.backends.cuda, torch.backends.mkldnn) if hasattr(b, "matmul")]
     backends = [b for b in backends if hasattr(b, "fp32_precision")]
-    overall, each = torch.get_float32_matmul_precision(), [b.fp32_precision for b in backends]
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+    if backends:  # torch 2.9 and later; there the one overall setting raises once a user has set a backend's
+        before = [b.fp32_precision for b in backends]
+        try:
+            for backend in backends:
+                backend.fp32_precision = "ieee"
             yield
-    finally:
-        torch.set_float32_matmul_precision(overall)
-        for backend, value in zip(backends, each, strict=True):
-            backend.fp32_precision = value
+        finally:
+            for backend, value in zip(backends, before, strict=True):
+                backend.fp32_precision = value
+    else:
+        overall = torch.get_float32_matmul_precision()
+        try:
+            torch.set_float32_matmul_precision("highest")
+            yield
+        finally:
+            torch.set_float32_matmul_precision(overall)

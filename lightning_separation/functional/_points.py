@@ -97,9 +97,9 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _row_hash(rows: Tensor, attempt: int) -> Tensor:
     """A 64-bit hash of each row's values: exact integer arithmetic, so equal for equal rows on every device."""
-    generator = torch.Generator().manual_seed(attempt)
-    factors = torch.randint(-(2**63), 2**63 - 1, (rows.shape[1],), generator=generator, dtype=torch.int64) | 1
-    factors = factors.to(rows.device)
+    generator = torch.Generator("cpu").manual_seed(attempt)
+    factors = torch.randint(-(2**63), 2**63 - 1, (rows.shape[1],), generator=generator, dtype=torch.int64, device="cpu")
+    factors = (factors | 1).to(rows.device)
     out = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
     size = max(1, _WORK_ELEMENTS // rows.shape[1])
     for start in range(0, len(rows), size):

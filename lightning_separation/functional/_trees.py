@@ -50,7 +50,7 @@ def pair_trees(points: Points, classes: list[Tensor], num_trees: int = 1) -> Ite
     forest = Forest(points, classes) if even else None
     for i in range(len(classes) - 1):
         later = range(i + 1, len(classes))
-        unions = None
+        unions: list[Tensor] = []
         if forest is None or num_trees > 1:
             unions = [torch.cat([classes[i], classes[j]]).unique() for j in later]
         if forest is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._forest import Edges
-from ._inputs import as_classes, as_points, full_precision
+from ._inputs import as_classes, as_points, device_of, full_precision
 from ._members import Members
 from ._points import Distance
 from ._trees import pair_trees
@@ -72,12 +72,12 @@ def friedman_rafsky(
     """
     if num_trees < 1:
         raise ValueError(f"num_trees must be at least 1, not {num_trees}")
-    device = features.device
+    device = device_of(features)
     with full_precision(device):
         points = as_points(features, distance)
         classes = as_classes(target, len(points.node), points.device)
         num = len(classes.labels)
-        node, index = points.node.cpu().numpy(), classes.index.cpu().numpy()
+        node, index = points.node.cpu().numpy(), classes.of_sample.cpu().numpy()
         members = Members.of_classes(node, index, len(points))
         groups = [torch.from_numpy(nodes).to(points.device) for nodes in members.groups]
         cross, s2, t = (np.zeros((num, num)) for _ in range(3))
@@ -91,7 +91,8 @@ def friedman_rafsky(
     expected, variance = _null_moments(both, both.sum(-1) - 1, s2, t)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (cross - expected) / np.sqrt(variance)
-    certain = (distinct < 2) | (variance <= 0)
+    # No variance: one point, or trees that use up the complete graph; what is left then is rounding of expected^2.
+    certain = (distinct < 2) | (variance <= 1e-12 * expected**2)
     variance, z = np.where(certain, 0, variance), np.where(certain, 0, z)
     p_value = np.where(certain, 1, torch.special.ndtr(torch.from_numpy(z)).numpy())
     divergence = 1 - cross * both.sum(-1) / (2 * both.prod(-1))
@@ -103,9 +104,13 @@ def friedman_rafsky(
         return torch.from_numpy(x).to(device)
 
     return FriedmanRafsky(
-        classes.labels.to(device),
-        *(symmetric(x) for x in (cross, divergence, expected, variance, z)),
-        symmetric(p_value, 1),
+        classes=classes.labels.to(device),
+        cross_edges=symmetric(cross),
+        divergence=symmetric(divergence),
+        expected=symmetric(expected),
+        variance=symmetric(variance),
+        z=symmetric(z),
+        p_value=symmetric(p_value, 1),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from ._inputs import as_classes, as_points, full_precision
+from ._inputs import as_classes, as_points, device_of, full_precision
 from ._points import Distance
 from ._trees import spanning_tree
 
@@ -59,12 +59,12 @@ def generalized_henze_penrose(
                 [1., 0., 1.],
                 [0., 1., 0.]], dtype=torch.float64)
     """
-    device = features.device
+    device = device_of(features)
     with full_precision(device):
         points = as_points(features, distance)
         classes = as_classes(target, len(points.node), points.device)
         edges = spanning_tree(points, torch.arange(len(points), device=points.device))
-    node, index = points.node.cpu().numpy(), classes.index.cpu().numpy()
+    node, index = points.node.cpu().numpy(), classes.of_sample.cpu().numpy()
     counts = classes.counts.cpu().numpy().astype(np.float64)
     num, total = len(counts), counts.sum()
     held = csr_array((np.ones(len(node)), (node, index)), shape=(len(points), num))  # adds up duplicates

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._inputs import as_points, full_precision
+from ._inputs import as_points, device_of, full_precision
 from ._points import Distance
 from ._trees import spanning_tree
 
@@ -43,7 +43,8 @@ def minimum_spanning_tree(features: Tensor, *, distance: Distance = "euclidean")
         SpanningTree(edges=tensor([[0, 2],
                 [1, 2]]), weights=tensor([1., 4.], dtype=torch.float64))
     """
-    with full_precision(features.device):
+    device = device_of(features)
+    with full_precision(device):
         points = as_points(features, distance)
         tree = spanning_tree(points, torch.arange(len(points), device=points.device))
         order = points.node.argsort(stable=True)
@@ -57,4 +58,4 @@ def minimum_spanning_tree(features: Tensor, *, distance: Distance = "euclidean")
         edges = torch.cat([twins, torch.stack(between, 1)]).sort(1).values
         weights = points.lengths(torch.from_numpy(tree.weight).to(order.device))
         weights = torch.cat([weights.new_zeros(len(twins)), weights])
-    return SpanningTree(edges.to(features.device), weights.to(features.device))
+    return SpanningTree(edges.to(device), weights.to(device))
