@@ -1,0 +1,170 @@
+"""What the figures share: their style, and a layout in pixels worked out from the lengths of the texts.
+
+Matplotlib's own layout engines measure every text before they draw it, and its axis ticks cost more than the labels
+they carry. A figure that is drawn at every analysed epoch does without both: labels are plain texts at known places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
+from math import ceil
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from numpy.typing import NDArray
+
+DPI = 100
+GAP = 8  # pixels between a text and what it stands beside
+TEXT = 10.0  # points; still read where a browser shows a figure of 1000 pixels at 600
+SMALL = 8.0
+HEADING = 11.0
+INK = "#222222"
+FAINT = "#8a8a8a"
+PALE = "#e8e8e8"
+
+# The user's own settings (a dark style, TeX) are meant for their figures. Fonts are left alone: names may need them.
+STYLE: dict[str, Any] = {
+    "axes.facecolor": "white",
+    "axes.grid": False,
+    "axes.titlecolor": INK,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "white",
+    "hatch.linewidth": 1.0,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$1 to $5"
+    "text.usetex": False,
+}
+
+
+def pixels(points: float) -> float:
+    """Points as pixels."""
+    return points * DPI / 72
+
+
+def line_height(size: float) -> float:
+    """Pixels from one line of text to the next, close but apart."""
+    return 1.25 * pixels(size)
+
+
+def text_width(texts: Iterable[str], size: float = TEXT, weight: str = "normal") -> float:
+    """Width in pixels of the widest text; among many of almost equal length, about that."""
+    font = FontProperties(size=size, weight=weight)
+    longest = nlargest(5, texts, key=lambda text: len(text.encode()))  # in bytes: letters that take more are wider too
+    renderer = RendererAgg(1, 1, DPI)  # hinting makes small text up to a tenth wider than its outlines
+    return max((renderer.get_text_width_height_descent(text, font, False)[0] for text in longest), default=0.0)
+
+
+def shorten(names: Iterable[str], most: int = 28) -> list[str]:
+    """Names on one line and of at most ``most`` characters, cut in the middle.
+
+    More is kept of the end, which says more in a dotted name; unless names that differ would then look the same.
+
+    Example:
+        >>> shorten(["input", "model.encoder.layers.3.linear1"], most=20)
+        ['input', 'model.…ers.3.linear1']
+        >>> shorten(["stages.1.block.conv", "stages.2.block.conv"], most=13)
+        ['stages.1.…onv', 'stages.2.…onv']
+    """
+    whole = [" ".join(str(name).split()) for name in names]
+    tries = []
+    for head in (most // 3, most // 2, 3 * most // 4):
+        tail = most - 1 - head
+        tries.append([name if len(name) <= most else f"{name[:head]}…{name[-tail:]}" for name in whole])
+    return max(tries, key=lambda short: len(set(short)))  # the first of the best
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure of so many pixels."""
+    return Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+
+
+def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes without axis lines, so many pixels from the figure's left and top."""
+    across, down = figure.get_size_inches() * DPI
+    axes = figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+    axes.xaxis.set_visible(False)
+    axes.yaxis.set_visible(False)
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def add_title(axes: Axes, lines: Sequence[str], left: float) -> None:
+    """Title of one or more lines above the axes, from the left edge of the figure, cut at its right edge.
+
+    Args:
+        axes: Axes whose title it is.
+        lines: The title's lines.
+        left: Pixels from the figure's left edge to the axes.
+    """
+    room = axes.figure.bbox.width - 2 * GAP
+    fitting = []
+    for line in lines:
+        share = room / max(text_width([line], HEADING, "bold"), 1.0)
+        fitting += shorten([line], len(line) if share >= 1 else max(int(share * len(line)), 8))
+    x, y = (GAP - left) / axes.bbox.width, 1 + 2 * GAP / axes.bbox.height
+    axes.set_title("\n".join(fitting), x=x, y=y, pad=0, ha="left", fontsize=HEADING)
+
+
+def title_height(lines: Sequence[str]) -> float:
+    """Pixels to leave above the axes for a title."""
+    return 2 * GAP + (line_height(HEADING) * len(lines) + GAP if lines else 0)
+
+
+def thinned(labels: Sequence[str], first: float, spacing: float) -> tuple[dict[float, str], float]:
+    """Labels for ``first``, ``first + 1``, ..., as many as there is room for, and their size.
+
+    Args:
+        labels: All labels.
+        first: Place of the first.
+        spacing: Pixels from one place to the next.
+
+    Example:
+        >>> thinned(["a", "b", "c"], first=0.5, spacing=20)
+        ({0.5: 'a', 1.5: 'b', 2.5: 'c'}, 10.0)
+        >>> thinned(["a", "b", "c"], first=0.5, spacing=10)
+        ({0.5: 'a', 2.5: 'c'}, 8.0)
+    """
+    size = TEXT if spacing >= line_height(TEXT) else SMALL
+    return {first + i: labels[i] for i in range(0, len(labels), ceil(line_height(size) / spacing))}, size
+
+
+def label_columns(axes: Axes, labels: dict[float, str], size: float, *, upright: bool) -> None:
+    """Labels below the axes."""
+    for at, label in labels.items():
+        axes.text(
+            at,
+            -GAP / axes.bbox.height,
+            label,
+            label="column",
+            transform=axes.get_xaxis_transform(),
+            rotation=90 if upright else 0,
+            ha="center",
+            va="top",
+            fontsize=size,
+        )
+
+
+def label_rows(axes: Axes, labels: dict[float, str], size: float, *, right: bool = False) -> None:
+    """Labels left or right of the axes."""
+    gap = GAP / axes.bbox.width
+    for at, label in labels.items():
+        axes.text(
+            1 + gap if right else -gap,
+            at,
+            label,
+            label="row",
+            transform=axes.get_yaxis_transform(),
+            ha="left" if right else "right",
+            va="center",
+            fontsize=size,
+        )
+
+
+def color_strip(axes: Axes, colors: NDArray[Any], labels: dict[float, str]) -> None:
+    """Draws a scale of colours from the bottom up, with labels at its right (0 to 1)."""
+    axes.pcolormesh([0, 1], [i / len(colors) for i in range(len(colors) + 1)], colors[:, None])
+    label_rows(axes, labels, TEXT, right=True)
