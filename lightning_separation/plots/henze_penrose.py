@@ -255,9 +255,12 @@ def _add_curves(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.floa
     for epoch, color in enumerate(colors):
         last = epoch == len(colors) - 1
         dots = np.flatnonzero(known[epoch, 1:-1] if few or last else alone[epoch]).tolist()
-        line = Line2D(np.arange(values.shape[1]), values[epoch], color=color, linewidth=3 if last else 1.2)
+        line = Line2D(
+            np.arange(values.shape[1]), values[epoch], color=color, linewidth=3.5 if last else 1.2 if few else 0.8
+        )
         if dots:
-            line.set(marker="o", markersize=6 if last else 4, markevery=dots)
+            line.set(marker="o", markersize=7 if last else 4, markevery=dots)
+            line.set_markeredgecolor("white" if last else color)  # seen in front of many dark lines
         axes.add_line(line)
 
 
