@@ -1,3 +1,37 @@
 """Interpretability tracking for PyTorch Lightning: what a network's layers separate, while it trains."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analyses import HenzePenrose
+    from .monitor import SeparationMonitor
+    from .offline import analyze
+    from .records import Record
+    from .runs import Run, load_run
+
 __version__ = "0.1.0"
+
+# Imported when first used: reading saved runs needs no torch.
+_HOMES = {
+    "HenzePenrose": "analyses",
+    "Record": "records",
+    "Run": "runs",
+    "SeparationMonitor": "monitor",
+    "analyze": "offline",
+    "load_run": "runs",
+}
+
+__all__ = ["HenzePenrose", "Record", "Run", "SeparationMonitor", "analyze", "load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -35,6 +35,10 @@ _TILE = 1 << 21  # distances held at once
 _COARSE = 1 / 32  # share of surviving edges above which a float64 product costs less than verifying them one by one
 
 
+class TooFewTreesError(ValueError):
+    """Points have fewer edge-disjoint spanning trees than asked for."""
+
+
 @dataclass(frozen=True)
 class Edges:
     """Edges of several graphs: graph, two nodes u < v (indices into the points), exact squared length; all ``[E]``."""
@@ -78,7 +82,7 @@ class Forest:
         trees: The groups' own trees; ``graph`` is the group's position in ``groups``.
 
     Raises:
-        ValueError: If a group is not connected without those edges.
+        TooFewTreesError: If a group is not connected without those edges.
     """
 
     def __init__(self, points: Points, groups: list[Tensor], without: Edges | None = None) -> None:
@@ -149,7 +153,7 @@ class Forest:
         step[:, 0] = 0
         real = torch.arange(size, device=step.device) < self.counts[group, None]
         if bool((step[real] >= _FAR / 2).any()):
-            raise ValueError("a group of points has no further spanning tree without the edges used")
+            raise TooFewTreesError("a group of points has no further spanning tree without the edges used")
         step.masked_fill_(~real, 0)
         visit = torch.empty_like(order).scatter_(1, order, torch.arange(size, device=order.device).expand_as(order))
         self._visit[group], self._step[group] = visit, step

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._forest import Edges, Forest, kruskal
+from ._forest import Edges, Forest, TooFewTreesError, kruskal
 from ._points import Points
 
 _LARGEST = 4096  # points of a group whose distances to each other are held at once
@@ -43,7 +43,7 @@ def pair_trees(points: Points, classes: list[Tensor], num_trees: int = 1) -> Ite
         For one i a list of ``num_trees`` edge sets, their ``graph`` the position of the other class.
 
     Raises:
-        ValueError: If a pair has fewer trees.
+        TooFewTreesError: If a pair has fewer trees.
     """
     sizes = [len(nodes) for nodes in classes]
     even = max(sizes) <= _LARGEST and len(sizes) * max(sizes) <= 4 * sum(sizes)
@@ -63,8 +63,8 @@ def pair_trees(points: Points, classes: list[Tensor], num_trees: int = 1) -> Ite
             used = _renumber(used, used.graph - i - 1)
             try:
                 tree = Forest(points, unions, without=used).trees
-            except ValueError as error:
-                raise ValueError(f"num_trees={num_trees} is too many: {error}") from None
+            except TooFewTreesError as error:
+                raise TooFewTreesError(f"num_trees={num_trees} is too many: {error}") from None
             trees.append(_renumber(tree, tree.graph + i + 1))
         yield trees
 

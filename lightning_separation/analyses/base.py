@@ -1,0 +1,72 @@
+"""What an analysis is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ..capture import Snapshot
+from ..records import Findings
+
+
+@runtime_checkable
+class Analysis(Protocol):
+    """What a monitor can compute. A user's own class needs no base, only these.
+
+    Attributes:
+        name: Key of its findings in a record; unique in a monitor.
+        needs_classes: Whether it is left out where samples have no classes.
+    """
+
+    name: str
+    needs_classes: bool
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Find what there is to find in a snapshot."""
+
+
+@dataclass
+class LayerAnalysis(ABC):
+    """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
+
+    Args:
+        layers: Names or glob patterns that narrow the monitor's; None: all of them.
+        every_n_epochs: Narrows the monitor's schedule; None: each time.
+    """
+
+    layers: Sequence[str] | None = None
+    every_n_epochs: int | None = None
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Measure every chosen layer of the snapshot."""
+        found = {}
+        for layer in snapshot.layers:
+            if self.layers is None or any(layer == p or fnmatchcase(layer, p) for p in self.layers):
+                try:
+                    found[layer] = self.measure(snapshot.activations(layer), snapshot)
+                except ValueError as error:
+                    snapshot.report(layer, f"{self.name}: {error}")
+        return Findings(self.axes, found)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Key of the findings in a record."""
+
+    @property
+    @abstractmethod
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes; see :class:`Findings`."""
+
+    @abstractmethod
+    def measure(self, activations: Tensor, snapshot: Snapshot) -> Mapping[str, Any]:
+        """The quantities of one layer.
+
+        Raises:
+            ValueError: If the layer cannot be measured; the message says why.
+        """

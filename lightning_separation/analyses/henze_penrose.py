@@ -1,0 +1,125 @@
+"""How far every layer separates the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..capture import Snapshot
+from ..functional import bayes_error_bounds, friedman_rafsky, generalized_henze_penrose
+from ..functional._points import Distance
+from ..functional._trees import TooFewTreesError
+from ..records import Findings
+from .base import LayerAnalysis
+
+FEWEST_SAMPLES = 5
+
+
+@dataclass
+class HenzePenrose(LayerAnalysis):
+    """Henze-Penrose separation of every pair of classes in every layer, and the Bayes error that it allows.
+
+    A class with fewer than 5 samples is left out of the pairs, by name; its cells are NaN.
+
+    Args:
+        layers: Names or glob patterns that narrow the monitor's.
+        every_n_epochs: Narrows the monitor's schedule.
+        distance: ``"euclidean"`` or ``"cosine"``.
+        num_trees: Edge-disjoint spanning trees per pair. A layer that has fewer is measured with those it has.
+        multiclass: ``"pairwise"``: one tree for each pair of classes. ``"global"``: one tree over all points
+            (generalised Henze-Penrose), another quantity: a third class can stand between two others.
+
+    Found for each layer: ``divergence``, ``cross_edges``, and with ``"pairwise"`` ``z``, ``p_value``, ``bayes_lower``,
+    ``bayes_upper`` (axes: pair); ``separation`` (mean divergence over pairs), ``separation_min`` (the hardest pair),
+    ``bayes_error_lower`` and ``bayes_error`` (bounds for all classes, under the sample's balance of classes).
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> HenzePenrose(distance="cosine").name
+        'henze_penrose'
+    """
+
+    distance: Distance = "euclidean"
+    num_trees: int = 1
+    multiclass: Literal["pairwise", "global"] = "pairwise"
+
+    name: ClassVar[str] = "henze_penrose"  # type: ignore[misc]
+    needs_classes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.distance not in get_args(Distance):
+            raise ValueError(f"distance must be one of {get_args(Distance)}, not {self.distance!r}")
+        if self.multiclass not in ("pairwise", "global"):
+            raise ValueError(f'multiclass must be "pairwise" or "global", not {self.multiclass!r}')
+        if self.num_trees < 1 or (self.num_trees > 1 and self.multiclass == "global"):
+            raise ValueError(f"num_trees must be at least 1, and 1 for a global tree, not {self.num_trees}")
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        pairs = ["divergence", "cross_edges"]
+        if self.multiclass == "pairwise":
+            pairs += ["z", "p_value", "bayes_lower", "bayes_upper"]
+        numbers = ["separation", "separation_min", "bayes_error_lower", "bayes_error"]
+        return {**dict.fromkeys(pairs, ("pair",)), **dict.fromkeys(numbers, ())}
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Measure every chosen layer, if at least two classes have enough samples."""
+        enough = snapshot.counts >= FEWEST_SAMPLES
+        for name, count in zip(snapshot.class_names, snapshot.counts.tolist(), strict=True):
+            if count < FEWEST_SAMPLES:
+                few = f"{count} sample{'s' * (count != 1)}, fewer than {FEWEST_SAMPLES}: left out of pairs"
+                snapshot.report(f"class {name}", few)
+        if int(enough.sum()) < 2:
+            seen = ", ".join(snapshot.class_names)
+            snapshot.report(self.name, f"a separation needs two classes with {FEWEST_SAMPLES} samples; seen: {seen}")
+            return Findings(self.axes, {})
+        return super().compute(snapshot)
+
+    def measure(self, activations: Tensor, snapshot: Snapshot) -> Mapping[str, Any]:
+        """The separation of one layer."""
+        assert snapshot.target is not None  # needs_classes
+        kept = snapshot.counts >= FEWEST_SAMPLES
+        rows = kept[snapshot.target]
+        features, target = activations[rows.to(activations.device)], snapshot.target[rows]
+        counts = snapshot.counts[kept]
+        if self.multiclass == "global":
+            tree = generalized_henze_penrose(features, target, distance=self.distance)
+            pairs = {"divergence": tree.divergence, "cross_edges": tree.cross_edges}
+            lower, upper = tree.lower, tree.upper
+        else:
+            test = self._test(features, target, snapshot)
+            bounds = bayes_error_bounds(test.divergence, counts)
+            pairs = {
+                "divergence": test.divergence,
+                "cross_edges": test.cross_edges,
+                "z": test.z,
+                "p_value": test.p_value,
+            }
+            pairs |= {"bayes_lower": bounds.lower, "bayes_upper": bounds.upper}
+            lower, upper = bounds.total_lower, bounds.total_upper
+        values = pairs["divergence"][tuple(torch.triu_indices(len(counts), len(counts), 1))]
+        numbers = {"separation": values.mean(), "separation_min": values.min(), "bayes_error_lower": lower}
+        numbers["bayes_error"] = upper
+        every = {name: _with_left_out(value.cpu(), kept) for name, value in pairs.items()}
+        return {**every, **{name: value.cpu() for name, value in numbers.items()}}
+
+    def _test(self, features: Tensor, target: Tensor, snapshot: Snapshot) -> Any:
+        for num_trees in range(self.num_trees, 0, -1):
+            try:
+                return friedman_rafsky(features, target, distance=self.distance, num_trees=num_trees)
+            except TooFewTreesError as error:
+                snapshot.report(self.name, f"{error}; measured with {num_trees - 1}")
+        raise AssertionError("one spanning tree always exists")
+
+
+def _with_left_out(pairs: Tensor, kept: Tensor) -> Tensor:
+    full = torch.full((len(kept), len(kept)), torch.nan, dtype=torch.float64)
+    full[kept.nonzero(), kept.nonzero().squeeze(1)] = pairs
+    return full

@@ -1,0 +1,172 @@
+"""One pass over the data, from the first batch to a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .buffers import Pooling
+from .recorder import Recorder, Report, first_tensor
+from .sample import Sample
+from .snapshot import Context, Snapshot
+from .targets import NoClassesError, TargetFn, batch_labels
+
+
+class NothingCapturedError(RuntimeError):
+    """A pass left nothing to analyse; the message says why."""
+
+
+class Capture:
+    """Watches passes over the data and makes a snapshot of each.
+
+    Args:
+        root: The module that names the layers.
+        layers: The chosen modules by name.
+        networks: The modules whose calls count, by name; None finds them.
+        sample: Which samples are kept.
+        target_fn: See :func:`batch_labels`.
+        class_names: Names of classes 0, 1, ...; None: their numbers.
+        pooling: For layers whose rows differ in length.
+        max_memory: Bytes that held activations and work on them may take. A third may be held from the pass, a third is
+            for layers computed again, a third for the work on one layer.
+        report: Told of what is left out, and why.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        layers: Mapping[str, nn.Module],
+        networks: Mapping[str, nn.Module] | None,
+        sample: Sample,
+        *,
+        target_fn: TargetFn | Literal[False] | None,
+        class_names: Sequence[str] | None,
+        pooling: Pooling,
+        max_memory: int,
+        report: Report,
+    ) -> None:
+        self.root = root
+        self.layers = layers
+        self.networks = networks
+        self.sample = sample
+        self.target_fn = target_fn
+        self.class_names = class_names
+        self.pooling = pooling
+        self.budget = max_memory // 3
+        self.report = report
+        self._too_large: frozenset[str] = frozenset()
+        self._recorder: Recorder | None = None
+        self._labels: list[Tensor] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a pass is being watched."""
+        return self._recorder is not None
+
+    def start(self) -> None:
+        """A pass begins: register the hooks."""
+        self.stop()
+        self.sample.begin()
+        without_classes = self.sample.chosen and self.sample.labels is None
+        self._labels = None if without_classes else []
+        self._recorder = Recorder(
+            self.root,
+            self.layers,
+            self.networks,
+            pooling=self.pooling,
+            budget=self.budget,
+            expected=len(self.sample.positions),
+            skip=self._too_large,
+            report=self.report,
+        )
+        self._recorder.attach()
+
+    def stop(self) -> None:
+        """Remove all hooks and forget the pass; harmless when there is none."""
+        if self._recorder is not None:
+            self._recorder.detach()
+        self._recorder = None
+
+    def before_batch(self, batch: Any) -> None:
+        """The network is about to see this batch."""
+        if self._recorder is None or self.sample.passed:
+            return
+        labels = self._batch_labels(batch)
+        first = first_tensor(list(batch.values()) if isinstance(batch, Mapping) else batch)
+        if labels is None and (first is None or first.ndim == 0):
+            return
+        size = len(first if labels is None else labels)
+        rows = self.sample.rows(size, labels)
+        if labels is not None and self._labels is not None:
+            self._labels.append(labels.cpu()[rows].long())
+        self._recorder.begin_batch(rows, size)
+
+    def after_batch(self) -> None:
+        """The network has seen it."""
+        if self._recorder is not None:
+            self._recorder.end_batch()
+            if self.sample.passed:
+                self._recorder.detach()
+
+    def finish(self, forward_context: Context = nullcontext) -> Snapshot:
+        """The pass is over: remove the hooks.
+
+        Args:
+            forward_context: In what the network is run again where that is needed.
+
+        Raises:
+            NothingCapturedError: If the pass had no samples, or the network was never called.
+        """
+        recorder = self._recorder
+        self.stop()
+        if recorder is None or not recorder.batch_rows:
+            raise NothingCapturedError("no sample was seen")
+        if not any(recorder.calls):
+            known = f"network={', '.join(self.networks)!r} was" if self.networks else "the network was"
+            raise NothingCapturedError(f"{known} never called in the step; name the module to analyse by network=")
+        self.sample.finish()
+        self.networks = recorder.networks
+        self._too_large = recorder.too_large
+        labels = torch.cat(self._labels) if self._labels else None
+        self._check_same_samples(labels, sum(recorder.batch_rows))
+        return Snapshot(recorder, labels, self._names(labels), forward_context, self.report)
+
+    def _batch_labels(self, batch: Any) -> Tensor | None:
+        if self._labels is None:
+            return None
+        try:
+            return batch_labels(batch, self.target_fn)
+        except NoClassesError as error:
+            self._labels = None
+            if not self.sample.chosen:
+                self.sample.labels = None
+            if self.target_fn is not False:
+                self.report("target", f"{error}; what needs classes is left out")
+            return None
+
+    def _names(self, labels: Tensor | None) -> list[str]:
+        if labels is None:
+            return []
+        present = labels.unique().tolist()
+        if self.class_names is None:
+            return [str(label) for label in present]
+        unnamed = [label for label in present if not 0 <= label < len(self.class_names)]
+        if unnamed:
+            self.report(
+                "class_names", f"{len(self.class_names)} names, none for class {unnamed[0]}; its number is shown"
+            )
+        return [str(label) if label in unnamed else self.class_names[label] for label in present]
+
+    def _check_same_samples(self, labels: Tensor | None, rows: int) -> None:
+        if rows != len(self.sample.positions):
+            self.report(
+                "sample", f"{rows} of {len(self.sample.positions)} samples were seen: the loader has become shorter"
+            )
+        elif labels is not None and self.sample.labels is not None and not torch.equal(labels, self.sample.labels):
+            self.report(
+                "sample", "other samples than in the first pass: the loader shuffles, so epochs compare less well"
+            )

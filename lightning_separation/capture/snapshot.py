@@ -1,0 +1,191 @@
+"""What one pass over the data left: the same samples every time, and what every layer made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from .buffers import RowBuffer
+from .layers import INPUT
+from .recorder import Call, Recorder, Report, first_tensor
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+class Snapshot:
+    """Activations of the sample by layer. Layers that are not held are computed again, some at a time.
+
+    Args:
+        recorder: After the pass, detached.
+        labels: ``[N]`` integer classes of the rows; None without classes.
+        class_names: Name of every class that occurs in ``labels``, ascending.
+        forward_context: In what the network is run again (the Trainer's autocast).
+        report: Told of what is left out, and why.
+
+    Attributes:
+        layers: In order of execution; the network's input first.
+        target: ``[N]`` int64 position of each row's class in ``class_names``; None without classes.
+        class_names: As given.
+        counts: ``[K]`` int64 samples of each class.
+        report: ``report(layer, reason)`` for an analysis that leaves a layer out.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        labels: Tensor | None,
+        class_names: Sequence[str],
+        forward_context: Context,
+        report: Report,
+    ) -> None:
+        self.class_names = list(class_names)
+        self.target = None if labels is None else labels.unique(return_inverse=True)[1]
+        self.counts = torch.zeros(0, dtype=torch.int64) if self.target is None else self.target.bincount()
+        self.report = report
+        self._recorder = recorder
+        self._forward_context = forward_context
+        self._again: dict[str, Tensor] = {}
+        self._drop_incomplete()
+        order = self._order_of_execution()
+        self._groups = self._plan([key for key in order if key not in recorder.buffers])
+        again = {key for group in self._groups for key in group}
+        self.layers = [INPUT, *(key for key in order if key in recorder.buffers or key in again)]
+
+    def activations(self, layer: str) -> Tensor:
+        """What a layer computed, ``[N, ...]``; of ``"input"`` the first tensor that the network was given.
+
+        Raises:
+            KeyError: For a layer that is not in ``layers``.
+            ValueError: If it has to be computed again, and that fails.
+        """
+        if layer == INPUT:
+            return self._input()
+        if layer in self._recorder.buffers:
+            return self._recorder.buffers[layer].rows
+        if layer not in self._again:
+            group = next((group for group in self._groups if layer in group), None)
+            if group is None:
+                raise KeyError(layer)
+            self._again = {}  # let go of the last group before the next one is computed
+            self._again = self._run_again(group)
+        return self._again[layer]
+
+    def _input(self) -> Tensor:
+        tensors = [first_tensor(list(next(iter(calls.values())))) for calls in self._recorder.calls if calls]
+        if not tensors or any(tensor is None or tensor.ndim == 0 for tensor in tensors):
+            raise ValueError("the network was given no tensor")
+        buffer = RowBuffer(sum(len(tensor) for tensor in tensors), self._recorder.pooling)
+        for tensor in tensors:
+            buffer.append(tensor)
+        return buffer.rows
+
+    def _drop_incomplete(self) -> None:
+        rows = sum(self._recorder.batch_rows)
+        for key, buffer in list(self._recorder.buffers.items()):
+            if len(buffer.rows) != rows:
+                del self._recorder.buffers[key]
+                del self._recorder.row_bytes[key]
+                self.report(key, f"it ran for {len(buffer.rows)} of {rows} samples only")
+
+    def _order_of_execution(self) -> list[str]:
+        """Keys of all layers that run. Those that hooks did not see are looked for by running the network again."""
+        recorder = self._recorder
+        unseen = set(recorder.layers) - set(recorder.order.values())
+        if not unseen or not recorder.calls:
+            return list(recorder.order)
+        try:
+            found = self._record(recorder.layers, recorder.calls[:1], budget=0)
+        except Exception as error:
+            for name in sorted(unseen):
+                self.report(name, f"hooks saw nothing, and running the network again failed: {error}")
+            return list(recorder.order)
+        for name in recorder.layers:
+            if name in unseen - set(found.order.values()):
+                self.report(name, "it produced nothing: the network ran without calling it")
+        recorder.row_bytes = {**found.row_bytes, **recorder.row_bytes}
+        recorder.order = {**found.order, **recorder.order}
+        return list(found.order)
+
+    def _plan(self, missing: list[str]) -> list[list[str]]:
+        """Groups of layers that fit into memory together."""
+        rows = sum(self._recorder.batch_rows)
+        groups: list[list[str]] = []
+        room = 0
+        for key in missing:
+            if key not in self._recorder.row_bytes:
+                continue  # it failed, and that was reported
+            need = rows * self._recorder.row_bytes[key]
+            if need > self._recorder.budget:
+                self.report(
+                    key,
+                    f"its {rows} rows need {need / 1e6:.1f} MB, more than the {self._recorder.budget / 1e6:.1f} MB that "
+                    "max_memory leaves for one layer: raise it, or take fewer samples",
+                )
+            elif groups and need <= room:
+                groups[-1].append(key)
+                room -= need
+            else:
+                groups.append([key])
+                room = self._recorder.budget - need
+        return groups
+
+    def _run_again(self, keys: list[str]) -> dict[str, Tensor]:
+        names = {self._recorder.order[key] for key in keys}
+        layers = {name: module for name, module in self._recorder.layers.items() if name in names}
+        others = frozenset(self._recorder.order) - set(keys)
+        rows = sum(self._recorder.batch_rows)
+        found = self._record(layers, self._recorder.calls, self._recorder.budget, rows, others)
+        if missing := set(keys) - set(found.buffers):
+            raise ValueError(f"running the network again gave nothing for {', '.join(sorted(missing))}")
+        return {key: found.buffers[key].rows for key in keys}
+
+    def _record(
+        self,
+        layers: Mapping[str, nn.Module],
+        calls: Sequence[Mapping[str, Call]],
+        budget: int,
+        expected: int = 0,
+        skip: frozenset[str] = frozenset(),
+    ) -> Recorder:
+        recorder = Recorder(
+            self._recorder.root,
+            layers,
+            self._recorder.networks,
+            pooling=self._recorder.pooling,
+            budget=budget,
+            expected=expected,
+            skip=skip,
+            report=self.report,
+        )
+        with unchanged(recorder.root), self._forward_context():
+            recorder.attach(everywhere=True)
+            try:
+                for size, call in zip(self._recorder.batch_rows, calls, strict=False):
+                    recorder.begin_batch(torch.arange(size), size)
+                    for name, (args, kwargs) in call.items():
+                        recorder.networks[name](*args, **kwargs)
+                    recorder.end_batch()
+            finally:
+                recorder.detach()
+        return recorder
+
+
+@contextmanager
+def unchanged(root: nn.Module) -> Iterator[None]:
+    """Run parts of a network once more: no gradients, eager, and buffers and random state as before afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in root.buffers()]
+    with ExitStack() as stack:
+        stack.enter_context(isolate_rng())
+        stack.enter_context(torch.no_grad())
+        if hasattr(torch.compiler, "set_stance"):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            yield
+        finally:
+            for buffer, value in before:
+                buffer.copy_(value)

@@ -1,0 +1,65 @@
+"""The class of every sample of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+TargetFn = Callable[[Any], Any]
+_KEYS = ("y", "label", "labels", "target", "targets")
+
+
+class NoClassesError(Exception):
+    """The batch has no class for every sample; the message says why."""
+
+
+def batch_labels(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Tensor:
+    """Integer class labels ``[B]`` of a batch.
+
+    Args:
+        batch: As the DataLoader gives it.
+        target_fn: Gets the target out of the batch. None takes the second element of a tuple or list, or the key y,
+            label(s) or target(s) of a mapping; False means that there are no classes.
+
+    Raises:
+        NoClassesError: If there is no target, or it is not one class for each sample.
+    """
+    if target_fn is False:
+        raise NoClassesError("target_fn=False")
+    if target_fn is not None:
+        target = target_fn(batch)
+    elif isinstance(batch, Mapping):
+        key = next((key for key in _KEYS if key in batch), None)
+        if key is None:
+            raise NoClassesError(f"the batch has none of the keys {', '.join(_KEYS)}; give target_fn=")
+        target = batch[key]
+    elif isinstance(batch, tuple | list) and len(batch) > 1:
+        target = batch[1]
+    else:
+        raise NoClassesError(f"the batch, a {type(batch).__name__}, has no second element; give target_fn=")
+    return _as_labels(target)
+
+
+def _as_labels(target: Any) -> Tensor:
+    try:
+        target = torch.as_tensor(target).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise NoClassesError(f"the target is a {type(target).__name__}, not a tensor; give target_fn=") from None
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    if target.ndim == 2 and _is_one_hot(target):
+        target = target.argmax(1)
+    if target.ndim != 1:
+        raise NoClassesError(f"the target, of shape {tuple(target.shape)}, is not one class for each sample")
+    if target.is_floating_point() or target.is_complex():
+        if target.is_complex() or not bool((target == target.round()).all()):
+            raise NoClassesError("the target holds numbers that are not integers")
+        target = target.long()
+    return target.long() if target.dtype == torch.bool else target
+
+
+def _is_one_hot(target: Tensor) -> bool:
+    return bool(((target == 0) | (target == 1)).all()) and bool((target.sum(1) == 1).all())

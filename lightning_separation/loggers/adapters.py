@@ -1,0 +1,57 @@
+"""How each logger takes histograms, figures and tables. Scalars go through the LightningModule's own ``log``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from .display import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Adapter:
+    """Takes nothing; a subclass overrides what its logger can take and names it in ``takes``."""
+
+    takes: frozenset[str] = frozenset()
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def histogram(self, tag: str, values: NDArray, step: int) -> None:
+        """Log the distribution of ``values``."""
+
+    def figure(self, tag: str, figure: Figure, step: int) -> None:
+        """Log a figure."""
+
+    def table(self, tag: str, table: Table, step: int) -> None:
+        """Log a table."""
+
+
+class TensorBoardAdapter(Adapter):
+    """TensorBoard: everything, tables as Markdown."""
+
+    takes = frozenset({"histograms", "figures", "tables"})
+
+    def histogram(self, tag: str, values: NDArray, step: int) -> None:
+        """Log the distribution of ``values``."""
+        self.logger.experiment.add_histogram(tag, values, step)
+
+    def figure(self, tag: str, figure: Figure, step: int) -> None:
+        """Log a figure."""
+        self.logger.experiment.add_figure(tag, figure, step)
+
+    def table(self, tag: str, table: Table, step: int) -> None:
+        """Log a table."""
+        self.logger.experiment.add_text(tag, table.to_markdown(), step)
+
+
+_ADAPTERS: dict[str, type[Adapter]] = {"TensorBoardLogger": TensorBoardAdapter}
+
+
+def adapter_for(logger: Any) -> Adapter:
+    """The adapter of a logger or of the nearest class it derives from, by name: the same class exists in two packages."""
+    names = (cls.__name__ for cls in type(logger).__mro__)
+    return next((_ADAPTERS[name] for name in names if name in _ADAPTERS), Adapter)(logger)

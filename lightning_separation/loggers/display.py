@@ -1,0 +1,44 @@
+"""What is shown of a record, in terms that every logger can translate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text under a header, with a line of explanation above."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+    def to_markdown(self) -> str:
+        """As a Markdown table."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        return "\n".join([self.caption, "", *cells] if self.caption else cells)
+
+
+@dataclass
+class Display:
+    """Everything to show of one analysis of one record, by tag.
+
+    Attributes:
+        scalars: Finite numbers.
+        histograms: Arrays ``[n]``, finite, not empty.
+        figures: Functions that draw: called only if someone can take the figure.
+        tables: Tables.
+    """
+
+    scalars: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, NDArray] = field(default_factory=dict)
+    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)

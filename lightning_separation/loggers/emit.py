@@ -1,0 +1,79 @@
+"""From a record to what the loggers show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..records import Record
+from . import henze_penrose
+from .adapters import Adapter, adapter_for
+from .display import Display
+
+KINDS = ("scalars", "histograms", "figures", "tables")
+History = Mapping[int | str, Mapping[str, float]]
+
+_DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {"henze_penrose": henze_penrose.display}
+
+
+def displays(record: Record, history: History, name: str) -> list[Display]:
+    """What to show of every analysis of a record; of one without a display of its own, its plain numbers."""
+    shown = []
+    for analysis, found in record.findings.items():
+        if analysis in _DISPLAYS:
+            shown.append(_DISPLAYS[analysis](record, history, name))
+        else:
+            numbers = [quantity for quantity, axes in found.axes.items() if not axes]
+            prefix = analysis if name == "separation" else f"{name}_{analysis}"
+            tags = {
+                f"{prefix}_{q}/{layer}": found[layer][q].item() for layer in found for q in numbers if q in found[layer]
+            }
+            shown.append(Display(scalars=tags))
+    return shown
+
+
+def emit(
+    shown: Display,
+    loggers: Iterable[Any],
+    step: int,
+    kinds: Collection[str],
+    folder: Path | None,
+    report: Callable[[str, str], None],
+) -> None:
+    """Give histograms, figures and tables to each logger that takes them.
+
+    Args:
+        shown: What to show; its scalars are not logged here.
+        loggers: The Trainer's.
+        step: Where on the x axis.
+        kinds: Which of ``KINDS``.
+        folder: Figures that no logger takes go there as PNG; None: nowhere.
+        report: Told of a logger that raises. The others go on.
+    """
+    adapters = [adapter_for(logger) for logger in loggers]
+
+    def give(kind: str, action: Callable[[Adapter], None]) -> None:
+        for adapter in adapters:
+            if kind in adapter.takes:
+                try:
+                    action(adapter)
+                except Exception as error:  # a logger must not end a training run
+                    report(type(adapter.logger).__name__, f"its {kind} were not logged: {error!r}")
+
+    if "histograms" in kinds:
+        for tag, values in shown.histograms.items():
+            give("histograms", lambda adapter, tag=tag, values=values: adapter.histogram(tag, values, step))
+    if "tables" in kinds:
+        for tag, table in shown.tables.items():
+            give("tables", lambda adapter, tag=tag, table=table: adapter.table(tag, table, step))
+    if "figures" in kinds:
+        taken = any("figures" in adapter.takes for adapter in adapters)
+        for tag, draw in shown.figures.items() if taken or folder else ():
+            figure = draw()
+            if taken:
+                give("figures", lambda adapter, tag=tag, figure=figure: adapter.figure(tag, figure, step))
+            else:
+                assert folder is not None
+                folder.mkdir(parents=True, exist_ok=True)
+                figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")

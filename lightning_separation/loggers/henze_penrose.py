@@ -1,0 +1,77 @@
+"""What is shown of Henze-Penrose separation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..plots import separation_depth, separation_heatmap
+from ..records import Record
+from .display import Display, Table
+
+_MOST_ROWS = 10
+
+
+def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+    """Scalars, histograms, figures and tables of one record.
+
+    Args:
+        record: With findings of ``HenzePenrose``.
+        history: Mean separation by layer, for every record so far by its label; this record's is the last.
+        name: The monitor's name.
+
+    Returns:
+        Scalars ``<name>/<layer>`` (mean over pairs), ``<name>_min/<layer>`` (hardest pair), ``bayes_error/<layer>``
+        (``<name>_bayes_error/<layer>`` unless the name is "separation") and ``<name>_last`` (mean of the last layer);
+        a histogram over pairs for each layer; heatmap, depth figure and the table of the hardest pairs.
+    """
+    found = record.findings["henze_penrose"]
+    shown = Display()
+    bayes = "bayes_error" if name == "separation" else f"{name}_bayes_error"
+    layers = [layer for layer in record.layers if layer in found]
+    upper = np.triu_indices(len(record.class_names), 1)
+    for layer in layers:
+        shown.scalars[f"{name}/{layer}"] = found[layer]["separation"].item()
+        shown.scalars[f"{name}_min/{layer}"] = found[layer]["separation_min"].item()
+        shown.scalars[f"{bayes}/{layer}"] = found[layer]["bayes_error"].item()
+        pairs = found[layer]["divergence"][upper]
+        shown.histograms[f"{name}_pairs/{layer}"] = pairs[np.isfinite(pairs)]
+    if not layers:
+        return shown
+    if layers[-1] == record.layers[-1]:
+        shown.scalars[f"{name}_last"] = found[layers[-1]]["separation"].item()
+    values = {layer: found[layer]["divergence"] for layer in layers}
+    when = f"epoch {record.epoch}, {record.split}, {int(record.counts.min())} to {int(record.counts.max())} samples a class"
+    shown.figures[f"{name}_figures/layers_by_pairs"] = lambda: separation_heatmap(
+        values, record.class_names, title=f"Henze-Penrose separation, {when}"
+    )
+    shown.figures[f"{name}_figures/depth"] = lambda: separation_depth(
+        history, title=f"Separation against depth, {when}"
+    )
+    shown.tables[f"{name}_tables/hardest_pairs"] = _hardest_pairs(record, layers[-1])
+    return shown
+
+
+def _hardest_pairs(record: Record, last: str) -> Table:
+    found = record.findings["henze_penrose"]
+    num = len(record.class_names)
+    first = next(iter(found))
+    pairs = [(a, b) for a in range(num) for b in range(a + 1, num) if np.isfinite(found[last]["divergence"][a, b])]
+    pairs.sort(key=lambda pair: found[last]["divergence"][pair])
+    rows = []
+    for a, b in pairs[:_MOST_ROWS]:
+        row = [record.class_names[a], record.class_names[b]]
+        row += [f"{found[layer]['divergence'][a, b]:.3f}" for layer in (first, last)]
+        if "p_value" in found[last]:
+            row += [f"{found[last]['p_value'][a, b]:.2g}"]
+            row += [f"{found[last]['bayes_lower'][a, b]:.3f} to {found[last]['bayes_upper'][a, b]:.3f}"]
+        rows.append(row)
+    header = ["class", "class", f"separation in {first}", f"in {last}"]
+    if "p_value" in found[last]:
+        header += [f"p in {last}", "best possible error for the pair"]
+    caption = (
+        f"The {len(rows)} hardest of {len(pairs)} pairs in `{last}`, epoch {record.epoch}. "
+        "Errors hold for the balance of classes in the sample."
+    )
+    return Table(header, rows, caption)

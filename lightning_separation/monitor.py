@@ -1,0 +1,400 @@
+"""The callback: when to look, and the whole way from a validation to what is shown of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import nn
+
+from .analyses import Analysis
+from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
+from .capture.buffers import Pooling
+from .capture.targets import TargetFn
+from .loggers import KINDS, displays, emit
+from .records import Findings, Record, save_record, save_run_info
+from .schedule import is_due, is_final_epoch, is_last_in_epoch, never_validated
+from .settings import check_analyses, check_choice, check_positive, find_network, package_versions, parse_bytes
+
+
+class MonitorError(RuntimeError):
+    """What ``on_error="raise"`` raises."""
+
+
+class SeparationMonitor(Callback):
+    """Shows in the Trainer's loggers, while a network trains, how far each of its layers separates the classes.
+
+    At chosen epochs it hooks the chosen layers during the Trainer's own validation, keeps what they make of a fixed
+    sample, runs its analyses on that, logs the result and saves it. Training is bit for bit the same with it as without.
+
+    Args:
+        analyses: What to compute; None: ``[HenzePenrose()]``.
+        layers: Names or glob patterns of modules (``"encoder.*"``), as in ``named_modules()``; None: every module
+            without submodules that computes something. The network's input is always there, as ``"input"``.
+        every_n_epochs: The first validation is analysed, then the first at least so many epochs after the last
+            analysed, and the final epoch's. Of several validations in one epoch the last.
+        epochs: The epochs to analyse, from 0, instead.
+        samples_per_class: At most so many samples of each class, the first in the order of the loader.
+        max_samples: At most so many where there are no classes.
+        dataloader_idx: Which validation loader.
+        network: The submodule to analyse, or its name; None: the LightningModule if its step calls ``self(x)``, else
+            the modules that the step calls.
+        target_fn: Gets the classes out of a batch: ``target_fn(batch) -> [B]``. None: the second element, or the key
+            y, label(s) or target(s). False: there are no classes.
+        class_names: Names of classes 0, 1, ...
+        splits: Which data to analyse: ``("val",)``.
+        pooling: ``"mean"`` or ``"max"``: how layers whose rows differ in length (sequences) get equal ones.
+        emit: Which of ``"scalars"``, ``"histograms"``, ``"figures"``, ``"tables"`` go to the loggers; None: all.
+        save: Whether to leave records in ``<log_dir>/<name>``.
+        dirpath: Instead of the Trainer's log directory.
+        name: Of the folder of records, the tags and the state in checkpoints.
+        max_memory: For held activations and the work on them; above it layers are computed again in groups.
+        on_error: ``"warn"`` reports trouble with data, layers, loggers or the disk once and training goes on;
+            ``"raise"`` raises.
+        seed: For analyses that draw at random.
+
+    Logged: ``separation/<layer>`` (mean divergence over pairs of classes), ``separation_min/<layer>`` (hardest pair),
+    ``bayes_error/<layer>`` (upper bound over all classes) and ``separation_last`` (the last layer's mean, to monitor);
+    histograms ``separation_pairs/<layer>``; figures ``separation_figures/layers_by_pairs`` and ``.../depth``; the table
+    ``separation_tables/hardest_pairs``. EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule
+    give them the same rhythm, since a value that does not exist at their first check makes them raise.
+
+    Raises:
+        ValueError: For impossible settings at once; for an unknown layer or network, epochs that are never validated,
+            or two monitors of one name when the Trainer sets up.
+        MonitorError: With ``on_error="raise"``, for trouble while it runs.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> monitor = SeparationMonitor(every_n_epochs=5, layers=["net.*"])
+        >>> trainer = Trainer(callbacks=[monitor], logger=False)
+    """
+
+    def __init__(
+        self,
+        analyses: Sequence[Analysis] | None = None,
+        layers: Sequence[str] | None = None,
+        every_n_epochs: int = 1,
+        epochs: Sequence[int] | None = None,
+        samples_per_class: int = 100,
+        max_samples: int = 1000,
+        dataloader_idx: int = 0,
+        network: str | nn.Module | None = None,
+        target_fn: TargetFn | Literal[False] | None = None,
+        class_names: Sequence[str] | None = None,
+        splits: Sequence[str] = ("val",),
+        pooling: Pooling = "mean",
+        emit: Sequence[Literal["scalars", "histograms", "figures", "tables"]] | None = None,
+        save: bool = True,
+        dirpath: str | Path | None = None,
+        name: str = "separation",
+        max_memory: str | int = "2GB",
+        on_error: Literal["warn", "raise"] = "warn",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_positive(every_n_epochs=every_n_epochs, samples_per_class=samples_per_class, max_samples=max_samples)
+        check_choice("pooling", pooling, ("mean", "max"))
+        check_choice("on_error", on_error, ("warn", "raise"))
+        for kind in emit or ():
+            check_choice("emit", kind, KINDS)
+        for split in splits:
+            check_choice("splits", split, ("val",))
+        if not name or not name.isprintable() or set(name) & set("/\\"):
+            raise ValueError(f"name must be usable as a folder and a tag, not {name!r}")
+        if epochs is not None and (not epochs or min(epochs) < 0):
+            raise ValueError(f"epochs must name epochs from 0, not {list(epochs)}")
+        self.analyses = check_analyses(analyses)
+        self.layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        self.every_n_epochs = every_n_epochs
+        self.epochs = None if epochs is None else sorted(set(epochs))
+        self.samples_per_class = samples_per_class
+        self.max_samples = max_samples
+        self.dataloader_idx = dataloader_idx
+        self.network = network
+        self.target_fn = target_fn
+        self.class_names = None if class_names is None else list(class_names)
+        self.splits = tuple(splits)
+        self.pooling = pooling
+        self.emit = frozenset(KINDS if emit is None else emit)
+        self.save = save
+        self.dirpath = dirpath
+        self.name = name
+        self.max_memory = parse_bytes(max_memory)
+        self.on_error = on_error
+        self.seed = seed
+        self._sample = self._new_sample()
+        self._history: dict[int | str, dict[str, float]] = {}  # separation by layer, of every record so far
+        self._analysed: dict[str, int] = {}  # the last epoch of each analysis
+        self._capture: Capture | None = None
+        self._notes: list[str] = []  # of the record in the making
+        self._said: set[str] = set()
+        self._described: set[Path] = set()  # folders that have a run.json
+
+    # The Trainer's life cycle
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check what depends on the Trainer and the module."""
+        self._forget_capture()
+        monitors = [c for c in trainer.callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
+        if len(monitors) > 1:
+            raise ValueError(f"{len(monitors)} SeparationMonitors are called {self.name!r}; give each its own name=")
+        if stage == "fit" and self.epochs and not trainer.fast_dev_run:
+            if never := never_validated(trainer, self.epochs):
+                raise ValueError(
+                    f"epochs={never} are never validated with max_epochs={trainer.max_epochs} and "
+                    f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} (the first epoch is 0)"
+                )
+        try:
+            self._choose_layers(pl_module)
+        except ValueError:
+            # Modules that are built later are looked for when the first pass begins.
+            if not any(is_overridden(hook, pl_module) for hook in ("setup", "configure_model")):
+                raise
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so if there is nothing to look at."""
+        if not trainer.enable_validation:
+            self._report("validation", "there is no validation loop, so nothing will be analysed: add val_dataloaders")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Register the hooks, if this validation is to be analysed."""
+        if not trainer.sanity_checking and self._is_due(trainer):
+            self._begin(trainer, pl_module)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Choose the batch's rows."""
+        if self._capture is not None and dataloader_idx == self.dataloader_idx:
+            self._capture.before_batch(batch)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """The batch has run."""
+        if self._capture is not None and dataloader_idx == self.dataloader_idx:
+            self._capture.after_batch()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Analyse, log and save."""
+        if self._capture is not None and self._capture.running:
+            with isolate_rng():
+                self._finish(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave no hook behind."""
+        self._forget_capture()
+
+    on_test_start = on_validation_start
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+    on_test_end = on_validation_end
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind."""
+        self._forget_capture()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave no hook behind."""
+        self._forget_capture()
+
+    # State in checkpoints. Not by state_dict: for two monitors of one name the Trainer's constructor would then raise
+    # before setup can say what to do.
+
+    @property
+    def state_key(self) -> str:
+        """Of this monitor's state in a checkpoint."""
+        return f"SeparationMonitor[{self.name}]"
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep which samples are looked at, and the curves so far."""
+        checkpoint.setdefault("callbacks", {})[self.state_key] = {
+            "sample": self._sample.state_dict(),
+            "history": self._history,
+            "analysed": self._analysed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the same samples and curves."""
+        self._sample.load_state_dict(state_dict["sample"])
+        self._history = dict(state_dict["history"])
+        self._analysed = dict(state_dict["analysed"])
+
+    # One analysed validation
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if trainer.state.fn != "fit":
+            return True
+        if not is_last_in_epoch(trainer):
+            return False
+        if self.epochs is not None:
+            return trainer.current_epoch in self.epochs
+        last = max(self._analysed.values(), default=None)
+        return is_due(trainer.current_epoch, last, self.every_n_epochs, is_final_epoch(trainer))
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._notes = []
+        networks = find_network(pl_module, self.network)
+        self._capture = Capture(
+            pl_module,
+            self._choose_layers(pl_module),
+            networks,
+            self._sample if trainer.state.fn == "fit" else self._new_sample(),
+            target_fn=self.target_fn,
+            class_names=self.class_names,
+            pooling=self.pooling,
+            max_memory=self.max_memory,
+            report=self._report,
+        )
+        self._capture.start()
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self._capture is not None
+        try:
+            snapshot = self._capture.finish(trainer.precision_plugin.forward_context)
+        except NothingCapturedError as error:
+            self._report(self.name, str(error))
+            return
+        record = self._analyse(trainer, snapshot)
+        if record.findings:
+            self._remember(record)
+            self._show(trainer, pl_module, record)
+            if self.save:
+                self._save(trainer, pl_module, record)
+
+    def _analyse(self, trainer: Trainer, snapshot: Snapshot) -> Record:
+        stage, epoch = str(trainer.state.fn.value), trainer.current_epoch
+        findings: dict[str, Findings] = {}
+        for analysis in self.analyses:
+            if analysis.needs_classes and snapshot.target is None:
+                continue
+            rhythm = getattr(analysis, "every_n_epochs", None) or 1
+            final = stage != "fit" or is_final_epoch(trainer)
+            if not is_due(epoch, self._analysed.get(analysis.name) if stage == "fit" else None, rhythm, final):
+                continue
+            try:
+                found = analysis.compute(snapshot)
+            except MonitorError:
+                raise
+            except Exception as error:  # a user's analysis may raise anything; training goes on
+                self._report(analysis.name, f"it failed: {error!r}")
+                continue
+            if stage == "fit":
+                self._analysed[analysis.name] = epoch
+            if found:
+                findings[analysis.name] = found
+        return Record(
+            epoch=epoch,
+            step=_logged_step(trainer),
+            stage=stage,
+            split="test" if stage == "test" else "val",
+            layers=snapshot.layers,
+            class_names=snapshot.class_names,
+            counts=snapshot.counts.numpy(),
+            findings=findings,
+            notes=self._notes,
+        )
+
+    # What becomes of a record
+
+    def _remember(self, record: Record) -> None:
+        if found := record.findings.get("henze_penrose"):
+            label = record.epoch if record.stage == "fit" else f"{record.stage}, epoch {record.epoch}"
+            self._history.pop(label, None)
+            self._history[label] = {
+                layer: found[layer]["separation"].item() for layer in record.layers if layer in found
+            }
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
+        folder = self._folder(trainer)
+        for shown in displays(record, self._history, self.name):
+            scalars = {tag: value for tag, value in shown.scalars.items() if math.isfinite(value)}
+            # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
+            pl_module.log_dict(scalars, logger="scalars" in self.emit, batch_size=1)
+            if trainer.is_global_zero:
+                figures = folder / "figures" if folder and self.save else None
+                emit(shown, trainer.loggers, record.step, self.emit, figures, self._report)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
+        folder = self._folder(trainer)
+        if folder is None or not trainer.is_global_zero:
+            return
+        try:
+            if folder not in self._described:
+                save_run_info(folder, self._run_info(pl_module, record))
+                self._described.add(folder)
+            save_record(folder, record)
+        except OSError as error:
+            self._report("records", f"not saved in {folder}: {error}")
+
+    def _run_info(self, pl_module: LightningModule, record: Record) -> dict[str, Any]:
+        assert self._capture is not None
+        return {
+            "layers": record.layers,
+            "class_names": record.class_names,
+            "counts": record.counts.tolist(),
+            "sample": self._capture.sample.positions,
+            "settings": {
+                "module": type(pl_module).__qualname__,
+                "analyses": {analysis.name: repr(analysis) for analysis in self.analyses},
+                "layers": self.layers,
+                "network": list(self._capture.networks or ()),
+                "every_n_epochs": self.every_n_epochs,
+                "epochs": self.epochs,
+                "samples_per_class": self.samples_per_class,
+                "max_samples": self.max_samples,
+                "dataloader_idx": self.dataloader_idx,
+                "pooling": self.pooling,
+                "max_memory": self.max_memory,
+                "seed": self.seed,
+            },
+            "versions": package_versions(),
+        }
+
+    def _folder(self, trainer: Trainer) -> Path | None:
+        """Where records go; None where the Trainer has no log directory (``fast_dev_run``)."""
+        base = self.dirpath or trainer.log_dir
+        return None if base is None else Path(base) / self.name
+
+    def _new_sample(self) -> Sample:
+        return Sample(self.samples_per_class, self.max_samples)
+
+    def _choose_layers(self, pl_module: LightningModule) -> dict[str, nn.Module]:
+        networks = find_network(pl_module, self.network)
+        inside = next(iter(networks.values())) if networks else None
+        return select_layers(pl_module, self.layers, inside)
+
+    def _forget_capture(self) -> None:
+        if self._capture is not None:
+            self._capture.stop()
+        self._capture = None
+
+    def _report(self, subject: str, reason: str) -> None:
+        """Trouble with data or at run time: raised, or said once and kept with the record."""
+        message = f"{subject}: {reason}"
+        if self.on_error == "raise":
+            raise MonitorError(message)
+        self._notes.append(message)
+        if message not in self._said:
+            self._said.add(message)
+            rank_zero_warn(f"SeparationMonitor {self.name!r}: {message}")
+
+
+def _logged_step(trainer: Trainer) -> int:
+    """Where Lightning's own ``log`` puts this validation's metrics on the x axis."""
+    loop = trainer.fit_loop.epoch_loop
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))

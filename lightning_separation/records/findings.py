@@ -1,0 +1,60 @@
+"""What an analysis found: arrays by layer and quantity, and what their axes mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+AXES = ("pair", "class", "unit")
+"""Names an axis can have. ``"pair"`` stands for two axes, [K, K]; the others for one."""
+
+
+class Findings(Mapping[str, Mapping[str, NDArray]]):
+    """Arrays by layer and quantity: ``findings["net.fc1"]["divergence"]``.
+
+    Args:
+        axes: For every quantity the names of its axes: ``()`` for a number, ``("pair",)`` for ``[K, K]``,
+            ``("unit",)``, ``("class",)``, ``("unit", "class")``.
+        layers: For every layer the arrays of its quantities; NumPy arrays, numbers, or tensors on the CPU.
+
+    Raises:
+        ValueError: If a quantity has no declared axes, or an array other axes than declared.
+
+    Example:
+        >>> findings = Findings({"divergence": ("pair",)}, {"fc1": {"divergence": [[0, 0.5], [0.5, 0]]}})
+        >>> findings["fc1"]["divergence"].shape
+        (2, 2)
+    """
+
+    def __init__(self, axes: Mapping[str, Sequence[str]], layers: Mapping[str, Mapping[str, Any]]) -> None:
+        self.axes = {quantity: tuple(names) for quantity, names in axes.items()}
+        self._layers: dict[str, dict[str, NDArray]] = {}
+        for quantity, names in self.axes.items():
+            if unknown := set(names) - set(AXES):
+                raise ValueError(f"quantity {quantity!r} has unknown axes {sorted(unknown)}; known are {list(AXES)}")
+        for layer, quantities in layers.items():
+            self._layers[layer] = {name: np.asarray(value) for name, value in quantities.items()}
+            for quantity, array in self._layers[layer].items():
+                if quantity not in self.axes:
+                    raise ValueError(f"quantity {quantity!r} of layer {layer!r} has no declared axes")
+                expected = sum(2 if name == "pair" else 1 for name in self.axes[quantity])
+                if array.ndim != expected:
+                    raise ValueError(
+                        f"quantity {quantity!r} of layer {layer!r} has shape {array.shape}, declared axes are "
+                        f"{self.axes[quantity]}"
+                    )
+
+    def __getitem__(self, layer: str) -> Mapping[str, NDArray]:
+        return self._layers[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __repr__(self) -> str:
+        return f"Findings({', '.join(self.axes)} of {', '.join(self._layers)})"

@@ -1,0 +1,117 @@
+"""All findings of one analysed validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .findings import Findings
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+COLUMNS = (
+    "epoch", "step", "stage", "split", "layer", "analysis", "quantity", "class_a", "class_b", "unit", "value",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """All findings of one analysed validation; NumPy arrays, no torch.
+
+    Attributes:
+        epoch: The Trainer's epoch, from 0.
+        step: The step at which loggers show this validation's metrics.
+        stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"analyze"``.
+        split: Which data the sample is from: ``"val"``.
+        layers: Names in order of execution, the network's input first.
+        class_names: Name of each class, in order of the arrays' class axes; empty without classes.
+        counts: Samples of each class, ``[K]`` int64.
+        findings: By analysis, then layer, then quantity:
+            ``record.findings["henze_penrose"]["net.fc1"]["divergence"]``.
+        notes: What was left out, and why.
+
+    Example:
+        >>> found = Findings({"mean": ()}, {"fc": {"mean": 0.5}})
+        >>> record = Record(3, 120, "fit", "val", ["input", "fc"], [], np.zeros(0, int), {"mine": found})
+        >>> record.findings["mine"]["fc"]["mean"].item()
+        0.5
+    """
+
+    epoch: int
+    step: int
+    stage: str
+    split: str
+    layers: list[str]
+    class_names: list[str]
+    counts: NDArray[np.int64]
+    findings: dict[str, Findings]
+    notes: list[str] = field(default_factory=list)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The findings as a tidy table, one number a row.
+
+        Columns ``epoch, step, stage, split, layer, analysis, quantity, class_a, class_b, unit, value``; those that are
+        not meant are empty (None). Of the two orders of a pair of classes only a < b is listed.
+
+        Raises:
+            ImportError: Without pandas.
+        """
+        return tidy_table([self])
+
+    def plot(self, quantity: str = "divergence", analysis: str = "henze_penrose") -> Figure:
+        """Layers x pairs of classes as a heatmap.
+
+        Args:
+            quantity: A quantity with the axis ``"pair"``.
+            analysis: The analysis that found it.
+
+        Raises:
+            KeyError: If the record has no such analysis or quantity.
+        """
+        from ..plots import separation_heatmap
+
+        found = self.findings[analysis]
+        values = {layer: found[layer][quantity] for layer in self.layers if layer in found}
+        return separation_heatmap(values, self.class_names, title=f"{quantity.replace('_', ' ')}, epoch {self.epoch}")
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The rows of the tidy table, in the order of ``COLUMNS``."""
+        head = (self.epoch, self.step, self.stage, self.split)
+        for analysis, found in self.findings.items():
+            for layer, quantities in found.items():
+                for quantity, array in quantities.items():
+                    for a, b, unit, value in self._cells(found.axes[quantity], array):
+                        yield *head, layer, analysis, quantity, a, b, unit, value
+
+    def _cells(self, axes: tuple[str, ...], array: NDArray) -> Iterator[tuple[str | None, str | None, int | None, Any]]:
+        sizes = iter(array.shape)
+        ranges: list[list[tuple[int, ...]]] = []
+        for axis in axes:
+            size = next(sizes)
+            if axis == "pair":
+                next(sizes)
+                ranges.append([(a, b) for a in range(size) for b in range(a + 1, size)])
+            else:
+                ranges.append([(k,) for k in range(size)])
+        for place in product(*ranges):
+            at = dict(zip(axes, place, strict=True))
+            classes = [self.class_names[k] for k in (*at.get("class", ()), *at.get("pair", ()))] + [None, None]
+            unit = at["unit"][0] if "unit" in at else None
+            yield classes[0], classes[1], unit, array[sum(place, ())].item()
+
+
+def tidy_table(records: list[Record]) -> pandas.DataFrame:
+    """The rows of several records as one table."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError('to_pandas() needs pandas: python -m pip install "lightning-separation[pandas]"') from None
+    table = pandas.DataFrame([row for record in records for row in record.rows()], columns=list(COLUMNS))
+    return table.astype({"unit": "Int64"})

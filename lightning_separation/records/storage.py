@@ -1,0 +1,117 @@
+"""Records as files: a run.json and one .npz for each analysed validation. Readable with NumPy alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .findings import Findings
+from .record import Record
+
+SCHEMA = 1
+RUN_FILE = "run.json"
+
+
+def save_run_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write what holds for a whole run: layers, classes, sample, settings, versions."""
+    text = json.dumps({"schema": SCHEMA, **info}, indent=1)
+    _write(folder / RUN_FILE, lambda file: file.write(text.encode()))
+
+
+def load_run_info(folder: Path) -> dict[str, Any]:
+    """Read what ``save_run_info`` wrote.
+
+    Raises:
+        ValueError: If a newer version of the package wrote it.
+    """
+    info = json.loads((folder / RUN_FILE).read_text())
+    _check_schema(info["schema"], folder / RUN_FILE)
+    return info
+
+
+def save_record(folder: Path, record: Record) -> Path:
+    """Write a record into its own file; a file of that name is replaced as a whole or not at all.
+
+    During a fit there is one file an epoch. Validations outside of it can be of any checkpoint and get a number each.
+    """
+    stem = f"{record.stage}-epoch={record.epoch:04d}-{record.split}"
+    path = folder / f"{stem}.npz"
+    if record.stage != "fit":
+        number = 0
+        while (path := folder / f"{stem}-{number}.npz").exists():
+            number += 1
+    arrays: dict[str, Any] = {}
+    index: list[dict[str, str]] = []
+    for analysis, found in record.findings.items():
+        for layer, quantities in found.items():
+            for quantity, array in quantities.items():
+                name = f"array_{len(index)}"
+                arrays[name] = array
+                index.append({"analysis": analysis, "layer": layer, "quantity": quantity, "array": name})
+    head = {
+        "schema": SCHEMA,
+        "epoch": record.epoch,
+        "step": record.step,
+        "stage": record.stage,
+        "split": record.split,
+        "layers": record.layers,
+        "class_names": record.class_names,
+        "notes": record.notes,
+        "axes": {analysis: found.axes for analysis, found in record.findings.items()},
+        "index": index,
+    }
+    _write(path, lambda file: np.savez(file, head=np.array(json.dumps(head)), counts=record.counts, **arrays))
+    return path
+
+
+def load_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        ValueError: If a newer version of the package wrote it.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        head = json.loads(file["head"].item())
+        _check_schema(head["schema"], path)
+        layers: dict[str, dict[str, dict[str, Any]]] = {analysis: {} for analysis in head["axes"]}
+        for entry in head["index"]:
+            found = layers[entry["analysis"]].setdefault(entry["layer"], {})
+            found[entry["quantity"]] = file[entry["array"]]
+        return Record(
+            epoch=head["epoch"],
+            step=head["step"],
+            stage=head["stage"],
+            split=head["split"],
+            layers=head["layers"],
+            class_names=head["class_names"],
+            counts=file["counts"],
+            findings={name: Findings(head["axes"][name], found) for name, found in layers.items()},
+            notes=head["notes"],
+        )
+
+
+def _check_schema(schema: int, path: Path) -> None:
+    if schema > SCHEMA:
+        raise ValueError(
+            f"{path} has schema {schema}; this version of lightning_separation reads up to {SCHEMA}. "
+            "Upgrade it: python -m pip install --upgrade lightning-separation"
+        )
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Under another name first: whoever is killed half-way leaves the old file, or none, but never a broken one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
