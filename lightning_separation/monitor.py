@@ -31,7 +31,7 @@ class SeparationMonitor(Callback):
     """Shows in the Trainer's loggers, while a network trains, how far each of its layers separates the classes.
 
     At chosen epochs it hooks the chosen layers during the Trainer's own validation, keeps what they make of a fixed
-    sample, runs its analyses on that, logs the result and saves it. Training is bit for bit the same with it as without.
+    sample, runs its analyses on that, logs the result and saves it. Training is bit for bit the same as without it.
 
     Args:
         analyses: What to compute; None: ``[HenzePenrose()]``.
@@ -142,15 +142,16 @@ class SeparationMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what depends on the Trainer and the module."""
         self._forget_capture()
-        monitors = [c for c in trainer.callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        monitors = [c for c in callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
         if len(monitors) > 1:
             raise ValueError(f"{len(monitors)} SeparationMonitors are called {self.name!r}; give each its own name=")
-        if stage == "fit" and self.epochs and not trainer.fast_dev_run:
-            if never := never_validated(trainer, self.epochs):
-                raise ValueError(
-                    f"epochs={never} are never validated with max_epochs={trainer.max_epochs} and "
-                    f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} (the first epoch is 0)"
-                )
+        never = never_validated(trainer, self.epochs or ()) if stage == "fit" else []
+        if never:
+            raise ValueError(
+                f"epochs={never} are never validated with max_epochs={trainer.max_epochs} and "
+                f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} (the first epoch is 0)"
+            )
         try:
             self._choose_layers(pl_module)
         except ValueError:
@@ -277,7 +278,8 @@ class SeparationMonitor(Callback):
                 self._save(trainer, pl_module, record)
 
     def _analyse(self, trainer: Trainer, snapshot: Snapshot) -> Record:
-        stage, epoch = str(trainer.state.fn.value), trainer.current_epoch
+        assert trainer.state.fn is not None  # a loop is running
+        stage, epoch = trainer.state.fn.value, trainer.current_epoch
         findings: dict[str, Findings] = {}
         for analysis in self.analyses:
             if analysis.needs_classes and snapshot.target is None:
@@ -324,7 +326,7 @@ class SeparationMonitor(Callback):
         for shown in displays(record, self._history, self.name):
             scalars = {tag: value for tag, value in shown.scalars.items() if math.isfinite(value)}
             # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
-            pl_module.log_dict(scalars, logger="scalars" in self.emit, batch_size=1)
+            pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
             if trainer.is_global_zero:
                 figures = folder / "figures" if folder and self.save else None
                 emit(shown, trainer.loggers, record.step, self.emit, figures, self._report)

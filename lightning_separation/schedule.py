@@ -14,6 +14,8 @@ def is_due(epoch: int, last: int | None, every_n_epochs: int, is_final: bool) ->
 
 def never_validated(trainer: Trainer, epochs: Sequence[int]) -> list[int]:
     """Those of ``epochs`` in which the Trainer will run no validation."""
+    if getattr(trainer, "fast_dev_run", False):
+        return []
     every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs
     beyond = float("inf") if most in (None, -1) else most
     return [epoch for epoch in epochs if epoch >= beyond or (epoch + 1) % every]
@@ -22,8 +24,13 @@ def never_validated(trainer: Trainer, epochs: Sequence[int]) -> list[int]:
 def is_final_epoch(trainer: Trainer) -> bool:
     """Whether no later epoch of this fit will be validated."""
     every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs
-    if trainer.should_stop or (trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps):
+    if trainer.should_stop:
         return True
+    steps = trainer.max_steps
+    if steps not in (None, -1) and trainer.num_training_batches != float("inf"):
+        until_next = every * trainer.num_training_batches // trainer.accumulate_grad_batches
+        if trainer.global_step + until_next > steps:
+            return True
     return most not in (None, -1) and trainer.current_epoch + every >= most
 
 

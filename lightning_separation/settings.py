@@ -55,7 +55,7 @@ def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
     Raises:
         ValueError: If one is not an analysis, or two have one name.
     """
-    chosen = [HenzePenrose()] if analyses is None else list(analyses)
+    chosen: list[Analysis] = [HenzePenrose()] if analyses is None else list(analyses)
     for analysis in chosen:
         if isinstance(analysis, type) or not isinstance(analysis, Analysis):
             raise ValueError(f"analyses: {analysis!r} has no name, needs_classes and compute(snapshot), or is a class")

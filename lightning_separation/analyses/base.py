@@ -16,15 +16,15 @@ from ..records import Findings
 
 @runtime_checkable
 class Analysis(Protocol):
-    """What a monitor can compute. A user's own class needs no base, only these.
+    """What a monitor can compute. A user's own class needs no base, only these."""
 
-    Attributes:
-        name: Key of its findings in a record; unique in a monitor.
-        needs_classes: Whether it is left out where samples have no classes.
-    """
+    @property
+    def name(self) -> str:
+        """Key of its findings in a record; unique in a monitor."""
 
-    name: str
-    needs_classes: bool
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it is left out where samples have no classes."""
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Find what there is to find in a snapshot."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..capture import Snapshot
 from ..functional import bayes_error_bounds, friedman_rafsky, generalized_henze_penrose
+from ..functional._forest import TooFewTreesError
 from ..functional._points import Distance
-from ..functional._trees import TooFewTreesError
 from ..records import Findings
 from .base import LayerAnalysis
 

@@ -97,9 +97,12 @@ class Capture:
             return
         labels = self._batch_labels(batch)
         first = first_tensor(list(batch.values()) if isinstance(batch, Mapping) else batch)
-        if labels is None and (first is None or first.ndim == 0):
+        if labels is not None:
+            size = len(labels)
+        elif first is not None and first.ndim > 0:
+            size = len(first)
+        else:
             return
-        size = len(first if labels is None else labels)
         rows = self.sample.rows(size, labels)
         if labels is not None and self._labels is not None:
             self._labels.append(labels.cpu()[rows].long())

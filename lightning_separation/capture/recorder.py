@@ -145,7 +145,7 @@ class Recorder:
             if self._depth == 0 and name not in self.calls[-1]:
                 self._open = name
                 self.networks[name] = module
-                self.calls[-1][name] = Call(*self._map_rows((args, kwargs)))
+                self.calls[-1][name] = Call(*_take_rows((args, kwargs), self._rows, self._size))
             self._depth += 1
 
         def leave(*_: Any) -> None:
@@ -159,7 +159,8 @@ class Recorder:
 
     def _keeper(self, name: str) -> Callable[..., None]:
         def keep(module: nn.Module, _: Any, output: Any) -> None:
-            if self._rows is None or self._open is None:
+            rows = self._rows
+            if rows is None or self._open is None:
                 return
             self._runs[name] += 1
             key = name if self._runs[name] == 1 else f"{name}#{self._runs[name]}"
@@ -167,18 +168,18 @@ class Recorder:
             if key in self._skip:
                 return
             try:
-                self._keep(key, _rows_of(output, _batch_axis(module), self._size))
+                self._keep(key, _rows_of(output, _batch_axis(module), self._size), rows)
             except ValueError as error:
                 self._drop(key)
                 self._report(key, str(error))
 
         return keep
 
-    def _keep(self, key: str, output: Tensor) -> None:
+    def _keep(self, key: str, output: Tensor, rows: Tensor) -> None:
         if key not in self.buffers:
-            self.buffers[key] = RowBuffer(max(self._expected, len(self._rows)), self.pooling)
+            self.buffers[key] = RowBuffer(max(self._expected, len(rows)), self.pooling)
         buffer = self.buffers[key]
-        buffer.append(output.detach().index_select(0, self._rows.to(output.device)))
+        buffer.append(output.detach().index_select(0, rows.to(output.device)))
         self.row_bytes[key] = buffer.row_bytes
         while sum(buffer.nbytes for buffer in self.buffers.values()) > self.budget:
             largest = max(self.buffers, key=lambda key: self.buffers[key].nbytes)
@@ -189,24 +190,25 @@ class Recorder:
         self._skip.add(key)
         self.buffers.pop(key, None)
 
-    def _map_rows(self, value: Any) -> Any:
-        """The sample's rows of every tensor in a structure that has a row for each sample; the rest as it is."""
-        if isinstance(value, Tensor):
-            has_rows = value.ndim > 0 and len(value) == self._size
-            return value.detach().index_select(0, self._rows.to(value.device)) if has_rows else value
-        if isinstance(value, Mapping):
-            mapped = {key: self._map_rows(item) for key, item in value.items()}
-            return mapped if type(value) is dict else type(value)(mapped)
-        if isinstance(value, tuple | list):
-            mapped = [self._map_rows(item) for item in value]
-            return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)
-        return value
-
 
 def changes_when_hooked(root: nn.Module, name: str) -> bool:
     """Whether a hook on the module makes it compute in another way: parts of a fused ``nn.TransformerEncoderLayer``."""
     ends = [dot for dot, char in enumerate(name) if char == "."] + [len(name)]
     return any(isinstance(root.get_submodule(name[:end]), nn.TransformerEncoderLayer) for end in ends)
+
+
+def _take_rows(value: Any, rows: Tensor, size: int) -> Any:
+    """The given rows of every tensor in a structure that has ``size`` of them; the rest as it is."""
+    if isinstance(value, Tensor):
+        has_rows = value.ndim > 0 and len(value) == size
+        return value.detach().index_select(0, rows.to(value.device)) if has_rows else value
+    make: Any = type(value)
+    if isinstance(value, Mapping):
+        return make({key: _take_rows(item, rows, size) for key, item in value.items()})
+    if isinstance(value, tuple | list):
+        items = [_take_rows(item, rows, size) for item in value]
+        return make(*items) if hasattr(value, "_fields") else make(items)
+    return value
 
 
 def first_tensor(value: Any) -> Tensor | None:

@@ -76,12 +76,15 @@ class Snapshot:
         return self._again[layer]
 
     def _input(self) -> Tensor:
-        tensors = [first_tensor(list(next(iter(calls.values())))) for calls in self._recorder.calls if calls]
-        if not tensors or any(tensor is None or tensor.ndim == 0 for tensor in tensors):
-            raise ValueError("the network was given no tensor")
-        buffer = RowBuffer(sum(len(tensor) for tensor in tensors), self._recorder.pooling)
-        for tensor in tensors:
+        rows = sum(self._recorder.batch_rows)
+        buffer = RowBuffer(rows, self._recorder.pooling)
+        for calls in self._recorder.calls:
+            tensor = first_tensor(list(next(iter(calls.values())))) if calls else None
+            if tensor is None or tensor.ndim == 0:
+                raise ValueError("the network was given no tensor")
             buffer.append(tensor)
+        if len(buffer.rows) != rows:
+            raise ValueError(f"the network was given {len(buffer.rows)} rows for {rows} samples")
         return buffer.rows
 
     def _drop_incomplete(self) -> None:
@@ -121,11 +124,8 @@ class Snapshot:
                 continue  # it failed, and that was reported
             need = rows * self._recorder.row_bytes[key]
             if need > self._recorder.budget:
-                self.report(
-                    key,
-                    f"its {rows} rows need {need / 1e6:.1f} MB, more than the {self._recorder.budget / 1e6:.1f} MB that "
-                    "max_memory leaves for one layer: raise it, or take fewer samples",
-                )
+                sizes = f"{rows} rows need {need:,} bytes, max_memory leaves {self._recorder.budget:,}"
+                self.report(key, f"{sizes} for one layer: raise it, or take fewer samples")
             elif groups and need <= room:
                 groups[-1].append(key)
                 room -= need

@@ -54,7 +54,7 @@ class Points:
         Differences are taken before squaring, so nothing cancels. All blocks have the same shape whatever E is: the
         order of summation, and so the last bit, depends on the two rows alone.
         """
-        size = max(2, _WORK_ELEMENTS // self.dim)
+        size = min(max(2, _WORK_ELEMENTS // self.dim), 1024)
         out = torch.empty(len(u), dtype=torch.float64, device=self.device)
         for start in range(0, len(u), size):
             stop = min(start + size, len(u))

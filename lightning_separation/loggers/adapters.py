@@ -20,13 +20,13 @@ class Adapter:
     def __init__(self, logger: Any) -> None:
         self.logger = logger
 
-    def histogram(self, tag: str, values: NDArray, step: int) -> None:
+    def histograms(self, tag: str, values: NDArray, step: int) -> None:
         """Log the distribution of ``values``."""
 
-    def figure(self, tag: str, figure: Figure, step: int) -> None:
+    def figures(self, tag: str, figure: Figure, step: int) -> None:
         """Log a figure."""
 
-    def table(self, tag: str, table: Table, step: int) -> None:
+    def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
 
 
@@ -35,15 +35,15 @@ class TensorBoardAdapter(Adapter):
 
     takes = frozenset({"histograms", "figures", "tables"})
 
-    def histogram(self, tag: str, values: NDArray, step: int) -> None:
+    def histograms(self, tag: str, values: NDArray, step: int) -> None:
         """Log the distribution of ``values``."""
         self.logger.experiment.add_histogram(tag, values, step)
 
-    def figure(self, tag: str, figure: Figure, step: int) -> None:
+    def figures(self, tag: str, figure: Figure, step: int) -> None:
         """Log a figure."""
         self.logger.experiment.add_figure(tag, figure, step)
 
-    def table(self, tag: str, table: Table, step: int) -> None:
+    def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
         self.logger.experiment.add_text(tag, table.to_markdown(), step)
 
@@ -52,6 +52,6 @@ _ADAPTERS: dict[str, type[Adapter]] = {"TensorBoardLogger": TensorBoardAdapter}
 
 
 def adapter_for(logger: Any) -> Adapter:
-    """The adapter of a logger or of the nearest class it derives from, by name: the same class exists in two packages."""
+    """The adapter of a logger's class or its nearest base, by name: the same classes exist in two packages."""
     names = (cls.__name__ for cls in type(logger).__mro__)
     return next((_ADAPTERS[name] for name in names if name in _ADAPTERS), Adapter)(logger)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..records import Record
 from . import henze_penrose
-from .adapters import Adapter, adapter_for
+from .adapters import adapter_for
 from .display import Display
 
 KINDS = ("scalars", "histograms", "figures", "tables")
@@ -53,27 +53,22 @@ def emit(
     """
     adapters = [adapter_for(logger) for logger in loggers]
 
-    def give(kind: str, action: Callable[[Adapter], None]) -> None:
+    def give(kind: str, tag: str, value: Any) -> None:
         for adapter in adapters:
             if kind in adapter.takes:
                 try:
-                    action(adapter)
+                    getattr(adapter, kind)(tag, value, step)
                 except Exception as error:  # a logger must not end a training run
-                    report(type(adapter.logger).__name__, f"its {kind} were not logged: {error!r}")
+                    report(type(adapter.logger).__name__, f"it did not take {kind}: {error!r}")
 
-    if "histograms" in kinds:
-        for tag, values in shown.histograms.items():
-            give("histograms", lambda adapter, tag=tag, values=values: adapter.histogram(tag, values, step))
-    if "tables" in kinds:
-        for tag, table in shown.tables.items():
-            give("tables", lambda adapter, tag=tag, table=table: adapter.table(tag, table, step))
-    if "figures" in kinds:
-        taken = any("figures" in adapter.takes for adapter in adapters)
-        for tag, draw in shown.figures.items() if taken or folder else ():
-            figure = draw()
-            if taken:
-                give("figures", lambda adapter, tag=tag, figure=figure: adapter.figure(tag, figure, step))
-            else:
-                assert folder is not None
-                folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")
+    for kind, items in (("histograms", shown.histograms), ("tables", shown.tables)):
+        for tag, value in items.items() if kind in kinds else ():
+            give(kind, tag, value)
+    taken = any("figures" in adapter.takes for adapter in adapters)
+    for tag, draw in shown.figures.items() if "figures" in kinds and (taken or folder) else ():
+        figure = draw()
+        if taken:
+            give("figures", tag, figure)
+        elif folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")

@@ -42,7 +42,9 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     if layers[-1] == record.layers[-1]:
         shown.scalars[f"{name}_last"] = found[layers[-1]]["separation"].item()
     values = {layer: found[layer]["divergence"] for layer in layers}
-    when = f"epoch {record.epoch}, {record.split}, {int(record.counts.min())} to {int(record.counts.max())} samples a class"
+    fewest, most = int(record.counts.min()), int(record.counts.max())
+    size = f"{most}" if fewest == most else f"{fewest} to {most}"
+    when = f"epoch {record.epoch}, {record.split}, {size} samples a class"
     shown.figures[f"{name}_figures/layers_by_pairs"] = lambda: separation_heatmap(
         values, record.class_names, title=f"Henze-Penrose separation, {when}"
     )

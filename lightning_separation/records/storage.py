@@ -65,7 +65,8 @@ def save_record(folder: Path, record: Record) -> Path:
         "axes": {analysis: found.axes for analysis, found in record.findings.items()},
         "index": index,
     }
-    _write(path, lambda file: np.savez(file, head=np.array(json.dumps(head)), counts=record.counts, **arrays))
+    arrays |= {"head": np.array(json.dumps(head)), "counts": record.counts}
+    _write(path, lambda file: np.savez(file, **arrays))
     return path
 
 

@@ -95,7 +95,9 @@ class Run:
         values = self.array(analysis, quantity)
         stages = {record.stage for record in self.records}
         labels = [r.epoch if len(stages) == 1 else f"{r.stage}, epoch {r.epoch}" for r in self.records]
-        return separation_depth({label: dict(zip(self.layers, row, strict=True)) for label, row in zip(labels, values, strict=True)})
+        return separation_depth(
+            {label: dict(zip(self.layers, row, strict=True)) for label, row in zip(labels, values, strict=True)}
+        )
 
 
 def load_run(path: str | Path) -> Run:
