@@ -167,7 +167,12 @@ class SeparationMonitor(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register the hooks, if this validation is to be analysed."""
         if not trainer.sanity_checking and self._is_due(trainer):
-            self._begin(trainer, pl_module)
+            loaders = len(trainer.num_test_batches if trainer.testing else trainer.num_val_batches)
+            if self.dataloader_idx >= loaders:
+                counted = f"{loaders} validation loader{'s' * (loaders != 1)}"
+                self._report(self.name, f"dataloader_idx={self.dataloader_idx}, but there is {counted}")
+            else:
+                self._begin(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0

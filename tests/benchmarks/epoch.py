@@ -1,0 +1,118 @@
+"""What the default monitor costs: epochs of a real Trainer with and without it, in turn.
+
+    python tests/benchmarks/epoch.py [--rounds 7]
+
+MLP 784-512-512-10, 20,000 training and 5,000 validation samples, batch 128. Each round fits one epoch of each contestant
+from the same weights; the share is the median over rounds of (with - without) / without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_separation import SeparationMonitor
+
+
+class Model(LightningModule):
+    """The network of the comparison."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (784, 512, 512)
+        hidden = [part for a, b in zip(widths, widths[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+        self.net = nn.Sequential(*hidden, nn.Linear(512, 10))
+
+    def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+        """Cross entropy."""
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        """Cross entropy, logged."""
+        self.log("val_loss", nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Plain SGD."""
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+class EpochTimer(Callback):
+    """Seconds from one epoch's start to the next's: training, validation and everything that callbacks do."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mark."""
+        self.marks.append(time.perf_counter())
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mark."""
+        self.marks.append(time.perf_counter())
+
+
+def digits_like(num: int, seed: int) -> TensorDataset:
+    """Ten classes in 784 dimensions, not quite separated."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(10, 784, generator=torch.Generator().manual_seed(0))
+    target = torch.randint(10, (num,), generator=generator)
+    return TensorDataset(0.1 * centres[target] + torch.randn(num, 784, generator=generator), target)
+
+
+def epochs(make: Callable[[], list[Callback]], rounds: int) -> list[Trainer | EpochTimer]:
+    """A Trainer and its timer, ready to fit ``rounds`` epochs."""
+    timer = EpochTimer()
+    trainer = Trainer(
+        max_epochs=rounds,
+        callbacks=[timer, *make()],
+        default_root_dir=tempfile.mkdtemp(),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        accelerator="cpu",
+    )
+    return [trainer, timer]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    train = DataLoader(digits_like(20_000, 1), batch_size=128, shuffle=True)
+    val = DataLoader(digits_like(5_000, 2), batch_size=128)
+    contestants: dict[str, Callable[[], list[Callback]]] = {
+        "without": list,
+        "HenzePenrose": lambda: [SeparationMonitor()],
+        "HenzePenrose, scalars only": lambda: [SeparationMonitor(emit=["scalars"])],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, make in contestants.items():
+            torch.manual_seed(0)
+            trainer, timer = epochs(make, 3)
+            trainer.fit(Model(), train, val)
+            # The first epoch warms up and chooses the sample; the others are like all that follow.
+            seconds[name] += [b - a for a, b in zip(timer.marks[1:], timer.marks[2:], strict=False)]
+    base = statistics.median(seconds["without"])
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(seconds['without'])} epochs each\n")
+    print("| monitor | seconds an epoch (median) | share of an epoch |\n|---|---|---|")
+    for name, values in seconds.items():
+        print(f"| {name} | {statistics.median(values):.2f} | {(statistics.median(values) - base) / base:+.1%} |")
+
+
+if __name__ == "__main__":
+    main()
