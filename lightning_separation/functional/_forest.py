@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -27,16 +26,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree as _csgraph_tree
 from torch import Tensor
 
-from ._members import Members
 from ._points import Points
 
 _FAR = 1e30  # squared distance of padding to anything; coordinates are scaled to at most 1
-_TILE = 1 << 21  # distances held at once
+_TILE = 1 << 21  # distances between groups held at once: a processor's cache should hold them
+_INSIDE = 1 << 24  # distances inside groups held at once: Prim's algorithm takes one step in all of them together
 _COARSE = 1 / 32  # share of surviving edges above which a float64 product costs less than verifying them one by one
-
-
-class TooFewTreesError(ValueError):
-    """Points have fewer edge-disjoint spanning trees than asked for."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +49,36 @@ class Edges:
     def __getitem__(self, index: np.ndarray | slice) -> Edges:
         return Edges(self.graph[index], self.u[index], self.v[index], self.weight[index])
 
+    def of(self, graph: np.ndarray | int) -> Edges:
+        """The same edges in other graphs."""
+        return Edges(np.broadcast_to(graph, self.u.shape), self.u, self.v, self.weight)
+
     @staticmethod
     def join(parts: list[Edges]) -> Edges:
         return Edges(*(np.concatenate([getattr(part, name) for part in parts]) for name in Edges.__annotations__))
 
 
-def kruskal(edges: Edges, num_nodes: int) -> Edges:
-    """Minimum spanning forest of every graph, edges by ascending length; ties in the order of their nodes' content."""
-    edges = edges[np.lexsort((edges.v, edges.u, edges.weight))]
-    ends = np.concatenate([edges.graph * num_nodes + edges.u, edges.graph * num_nodes + edges.v])
-    nodes, ends = np.unique(ends, return_inverse=True)
+def kruskal(edges: Edges, u: np.ndarray, v: np.ndarray) -> Edges:
+    """Minimum spanning forest of every graph, edges by ascending length; ties in the order of their nodes' content.
+
+    Args:
+        edges: Edges of any number of graphs, none twice in one.
+        u: The edges' first ends, numbered from 0 so that nodes of different graphs have different numbers.
+        v: The edges' second ends.
+    """
+    order = np.argsort(edges.weight)
+    first, then = edges[order[:-1]], edges[order[1:]]
+    tied = (first.weight == then.weight) & ((first.u != then.u) | (first.v != then.v))
+    if tied.any():  # else equal lengths are one edge in several graphs
+        order = np.lexsort((edges.v, edges.u, edges.weight))
+    num = int(max(u.max(), v.max())) + 1 if len(edges) else 0
     rank = np.arange(1, len(edges) + 1, dtype=np.float64)  # no zeros, no ties: csgraph reads zero as "no edge"
-    shape = (len(nodes), len(nodes))
-    tree = _csgraph_tree(coo_array((rank, (ends[: len(edges)], ends[len(edges) :])), shape=shape).tocsr())
-    return edges[np.sort(tree.data).astype(np.int64) - 1]
+    tree = _csgraph_tree(coo_array((rank, (u[order], v[order])), shape=(num, num)).tocsr())
+    return edges[order[np.sort(tree.data).astype(np.int64) - 1]]
 
 
 class Forest:
-    """Minimum spanning trees of groups of points, and of every pair of groups.
+    """Minimum spanning trees of groups of points, and what the trees of unions of two groups can have between them.
 
     Args:
         points: Distinct points.
@@ -82,7 +89,7 @@ class Forest:
         trees: The groups' own trees; ``graph`` is the group's position in ``groups``.
 
     Raises:
-        TooFewTreesError: If a group is not connected without those edges.
+        ValueError: If a group is not connected without those edges.
     """
 
     def __init__(self, points: Points, groups: list[Tensor], without: Edges | None = None) -> None:
@@ -91,6 +98,7 @@ class Forest:
         self.counts = torch.tensor([len(nodes) for nodes in groups], device=points.device)
         self.index = torch.nn.utils.rnn.pad_sequence(groups, batch_first=True)
         self._products: dict[torch.dtype, _LowerBounds] = {}
+        self._tiles: dict[torch.dtype, Tensor] = {}
         num, size = self.index.shape
         # Of every group: when Prim's algorithm visited each point, and an upper bound of the step that led to it.
         self._visit = torch.zeros(num, size, dtype=torch.int64, device=points.device)
@@ -99,26 +107,27 @@ class Forest:
         self._longest_step = _RangeMaximum(self._step)
         self._to_root = self._step.cummax(1).values.gather(1, self._visit)  # largest step from each point to the root
 
-    def pairs(self, i: int) -> Edges:
-        """Trees of the unions of group ``i`` with every later group; ``graph`` is the later group's position."""
-        num, size = self.index.shape
-        per = max(1, _TILE // size**2)
-        between = [self._between(i, slice(j, min(j + per, num))) for j in range(i + 1, num, per)]
-        own = self.trees[self.trees.graph == i]
-        later = self.trees[self.trees.graph > i]
-        repeated = [Edges(np.full(len(own), j), own.u, own.v, own.weight) for j in range(i + 1, num)]
-        # Groups may share points: what then lies inside a group is among that group's own edges, once.
-        count = self._members.count
-        later = later[(count(later.u, i) == 0) | (count(later.v, i) == 0)]
-        cross = Edges.join(between)
-        inside_i = (count(cross.u, i) > 0) & (count(cross.v, i) > 0)
-        inside_j = (count(cross.u, cross.graph) > 0) & (count(cross.v, cross.graph) > 0)
-        return kruskal(Edges.join([*repeated, later, cross[~(inside_i | inside_j)]]), len(self.points))
+    def between(self, first: range, wanted: np.ndarray) -> Edges:
+        """Edges between two groups that may be in the tree of their union.
 
-    @cached_property
-    def _members(self) -> Members:
-        groups = [nodes.cpu().numpy() for nodes in self.groups]
-        return Members(groups, [np.ones(len(nodes)) for nodes in groups], len(self.points))
+        Args:
+            first: The groups at one end.
+            wanted: Of which pairs, ``[G, G]`` bool.
+
+        Returns:
+            For group i with group j ``graph`` is i * G + j.
+        """
+        num, size = self.index.shape
+        blocks = max(1, _TILE // size**2)
+        height = max(1, blocks // num)
+        parts = [self._verified(*[self.counts[:0]] * 3)]
+        for top in range(first.start, first.stop, height):
+            rows = slice(top, min(top + height, first.stop))
+            columns = np.flatnonzero(wanted[rows].any(0))
+            for left in range(columns[0], columns[-1] + 1, blocks) if len(columns) else ():
+                block = rows, slice(left, min(left + blocks, columns[-1] + 1))
+                parts.append(self._between(*block, torch.from_numpy(~wanted[block]).to(self.points.device)))
+        return Edges.join(parts)
 
     def _own_trees(self, without: Edges | None) -> Edges:
         num, size = self.index.shape
@@ -126,18 +135,20 @@ class Forest:
         if without is not None:
             used = np.stack([without.graph, without.u, without.v], 1)
         todo = torch.arange(num, device=self.points.device)
-        trees = []
+        found = []
         for dtype in (torch.float32, torch.float64):
             coarse = [todo[:0]]
-            for group in todo.split(max(1, _TILE // size**2)):
+            for group in todo.split(max(1, _INSIDE // size**2)) if len(todo) else ():
                 at, u, v = self._inside(group, torch.from_numpy(used).to(self.points.device), dtype)
                 many = at.bincount(minlength=len(group)) > 4 * size + _COARSE * size**2
                 if dtype is torch.float32:
                     coarse.append(group[many])
                     at, u, v = (x[~many[at]] for x in (at, u, v))
-                trees.append(self._verified(group[at], self.index[group[at], u], self.index[group[at], v]))
+                found.append(torch.stack([group[at], u, v]))
             todo = torch.cat(coarse)
-        return kruskal(Edges.join(trees), len(self.points))
+        group, u, v = torch.cat(found, 1)
+        edges = self._verified(group, self.index[group, u], self.index[group, v])
+        return kruskal(edges, *((group * size + end).cpu().numpy() for end in (u, v)))
 
     def _inside(self, group: Tensor, used: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Edges that may be in the trees of the groups: position in ``group``, two positions in that group."""
@@ -153,52 +164,63 @@ class Forest:
         step[:, 0] = 0
         real = torch.arange(size, device=step.device) < self.counts[group, None]
         if bool((step[real] >= _FAR / 2).any()):
-            raise TooFewTreesError("a group of points has no further spanning tree without the edges used")
+            raise ValueError("a group of points has no further spanning tree without the edges used")
         step.masked_fill_(~real, 0)
         visit = torch.empty_like(order).scatter_(1, order, torch.arange(size, device=order.device).expand_as(order))
         self._visit[group], self._step[group] = visit, step
-        reach = _round_up(step.cummax(1).values.gather(1, visit), dtype)
-        mask = (block <= reach[:, :, None]).logical_or_(block <= reach[:, None, :])
-        flat = mask.view(-1).nonzero().squeeze(1)
+        reach = _round_up(step.cummax(1).values.gather(1, visit), dtype)  # largest step to the root
+        part = max(1, _TILE // size**2)
+        flat = torch.cat(
+            [
+                _where_at_most(x, torch.maximum(r[:, :, None], r[:, None, :])) + g * part * size**2
+                for g, (x, r) in enumerate(zip(block.split(part), reach.split(part), strict=True))
+            ]
+        )
         at, u, v = flat // size**2, flat // size % size, flat % size
         value = block.view(-1)[flat]
         keep = (u < v) & (value <= _RangeMaximum(step)(at, visit[at, u], visit[at, v]))
         return at[keep], u[keep], v[keep]
 
-    def _between(self, i: int, js: slice, dtype: torch.dtype = torch.float32) -> Edges:
-        """Edges between group i and the groups js that may be in the tree of i with one of them."""
+    def _between(self, rows: slice, columns: slice, unwanted: Tensor, dtype: torch.dtype = torch.float32) -> Edges:
+        """Edges between a group of rows and one of columns that may be in their tree."""
         bounds = self._bounds(dtype)
         size = self.index.shape[1]
-        num = js.stop - js.start
-        n = int(self.counts[i])
-        block = (bounds.left(i)[:n] @ bounds.right[js].flatten(0, 1).T).view(n, num, size)
-        slack = _round_up(2 * (bounds.largest_slack[i] + bounds.largest_slack[js]), dtype)[:, None]  # [J, 1]
-        root_i = _round_up(self._to_root[i, :n], dtype)  # [n]
-        root_j = _round_up(self._to_root[js], dtype)  # [J, size]
+        height, width = unwanted.shape
+        block, work = self._tile(dtype, (height, size, width, size))
+        torch.mm(
+            bounds.left(rows).flatten(0, 1), bounds.right[columns].flatten(0, 1).T, out=block.view(height * size, -1)
+        )
+        slack = _round_up(2 * (bounds.largest_slack[rows, None] + bounds.largest_slack[columns]), dtype)  # [I, J]
+        root_i = _round_up(self._to_root[rows], dtype)  # [I, size]
+        root_j = _round_up(self._to_root[columns], dtype)  # [J, size]
         # Largest step on a path to the other group's root by one edge between the groups, and from root to root.
-        work = torch.maximum(block, root_i[:, None, None])
-        j_to_i = work.amin(0) + slack  # [J, size]
+        torch.maximum(block, root_i[:, :, None, None], out=work)
+        j_to_i = work.amin(1) + slack[:, :, None]  # [I, J, size]
         torch.maximum(block, root_j, out=work)
-        i_to_j = work.amin(2) + slack.T  # [n, J]
-        link = torch.maximum(j_to_i, root_j).amin(1)  # [J]
-        limit_i = torch.minimum(root_i[:, None], torch.maximum(i_to_j, link))  # [n, J], to the root of i
-        limit_j = torch.minimum(j_to_i, torch.maximum(root_j, link[:, None]))  # [J, size], to the root of i
-        mask = (block <= limit_i[:, :, None]).logical_or_(block <= limit_j)
-        flat = mask.view(-1).nonzero().squeeze(1)
-        u, j, v, value = flat // (num * size), flat // size % num, flat % size, block.view(-1)[flat]
+        i_to_j = work.amin(3) + slack[:, None]  # [I, size, J]
+        link = torch.maximum(j_to_i, root_j).amin(2)  # [I, J]
+        limit_i = torch.minimum(root_i[:, :, None], torch.maximum(i_to_j, link[:, None]))  # to the root of i
+        limit_j = torch.minimum(j_to_i, torch.maximum(root_j, link[:, :, None]))  # to the root of i
+        limit_i.masked_fill_(unwanted[:, None], -math.inf)
+        limit_j.masked_fill_(unwanted[:, :, None], -math.inf)
+        flat = _where_at_most(block, torch.maximum(limit_i[..., None], limit_j[:, None], out=work))
+        value = block.view(-1)[flat]
+        source_i, v = flat // size, flat % size
+        source_u, j = source_i // width, source_i % width
+        i, u = source_u // size, source_u % size
+        slack = slack[i, j]
+        i, j = i + rows.start, j + columns.start
         # By a point's nearest survivor in the other group, then inside that group.
-        keep = value <= self._detour(u * num + j, v, value, j + js.start, slack[j, 0])
-        keep &= value <= self._detour(j * size + v, u, value, torch.full_like(u, i), slack[j, 0])
-        u, j, v = u[keep], j[keep], v[keep]
-        if dtype is torch.float32 and len(u) > num * (4 * size + _COARSE * size**2):
-            return self._between(i, js, torch.float64)
-        return self._verified(j + js.start, self.index[i, u], self.index[j + js.start, v])
+        keep = value <= self._detour(source_i, v, value, j, slack)
+        keep &= value <= self._detour((i - rows.start) * width * size + flat % (width * size), u, value, i, slack)
+        i, u, j, v = i[keep], u[keep], j[keep], v[keep]
+        if dtype is torch.float32 and len(u) > height * width * (4 * size + _COARSE * size**2):
+            return self._between(rows, columns, unwanted, torch.float64)
+        return self._verified(i * len(self.groups) + j, self.index[i, u], self.index[j, v])
 
     def _detour(self, source: Tensor, target: Tensor, value: Tensor, group: Tensor, slack: Tensor) -> Tensor:
         """For edges from a source to a target in a group: the largest step by way of the source's nearest target."""
-        nearest = torch.full(
-            (int(source.max()) + 1 if len(source) else 0,), math.inf, dtype=value.dtype, device=value.device
-        )
+        nearest = value.new_full((int(source.max()) + 1 if len(source) else 0,), math.inf)
         nearest.scatter_reduce_(0, source, value, "amin")
         shortest = value == nearest[source]
         via = torch.zeros_like(nearest, dtype=torch.int64)
@@ -215,6 +237,13 @@ class Forest:
         if dtype not in self._products:
             self._products[dtype] = _LowerBounds(self.points, self.groups, dtype)
         return self._products[dtype]
+
+    def _tile(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        """Two work arrays, the same memory at every call: fresh memory costs more than what is computed in it."""
+        total = math.prod(shape)
+        if dtype not in self._tiles or self._tiles[dtype].shape[1] < total:
+            self._tiles[dtype] = torch.empty(2, total, dtype=dtype, device=self.points.device)
+        return self._tiles[dtype][:, :total].view(2, *shape)
 
 
 class _LowerBounds:
@@ -248,7 +277,7 @@ class _LowerBounds:
             self.right[g, n:, -1] = _FAR
             self.largest_slack[g] = slack.max()
 
-    def left(self, groups: Tensor | int) -> Tensor:
+    def left(self, groups: Tensor | slice) -> Tensor:
         left = self.right[groups].clone()
         left[..., :-2] *= -2
         left[..., -2:] = left[..., -2:].flip(-1)
@@ -280,18 +309,24 @@ def _prim(block: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """Prim's algorithm on distance matrices ``[G, n, n]``: the order of visits and the step to each, ``[G, n]``."""
     num, n, _ = block.shape
     rows, first = block.view(num * n, n), torch.arange(num, device=block.device) * n
-    order = torch.empty(n, num, dtype=torch.int64, device=block.device)
-    step = torch.empty(n, num, dtype=block.dtype, device=block.device)
     nearest = torch.full((num, n), math.inf, dtype=block.dtype, device=block.device)
     seen = torch.zeros(num, n, dtype=torch.bool, device=block.device)
-    value, at = nearest[:, 0], start
-    for i in range(n):
-        order[i], step[i] = at, value
-        seen.scatter_(1, at[:, None], True)
-        torch.minimum(nearest, rows.index_select(0, first + at), out=nearest)
+    order, step = [start], [nearest[:, 0].clone()]
+    for _ in range(n - 1):
+        seen.scatter_(1, order[-1][:, None], True)
+        torch.minimum(nearest, rows.index_select(0, first + order[-1]), out=nearest)
         nearest.masked_fill_(seen, math.inf)
         value, at = nearest.min(1)
-    return order.T, step.T
+        order.append(at)
+        step.append(value)
+    return torch.stack(order, 1), torch.stack(step, 1)
+
+
+def _where_at_most(x: Tensor, limit: Tensor) -> Tensor:
+    """Flat indices of the elements that do not exceed their limits."""
+    if x.device.type == "cpu":  # NumPy takes a third of torch's time for this
+        return torch.from_numpy(np.flatnonzero(x.numpy() <= limit.numpy()))
+    return (x <= limit).view(-1).nonzero().squeeze(1)
 
 
 def _round_up(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,4 @@
-"""How many samples of each group sit at each point."""
+"""How many samples of each class sit at each point, and the points of unions of two classes."""
 
 from __future__ import annotations
 
@@ -7,42 +7,76 @@ from numpy.typing import NDArray
 
 
 class Members:
-    """Counts of samples by point and group, sparse because few points are shared by groups.
+    """Counts of samples by point and class, sparse because few points are shared by classes.
 
     Args:
-        groups: For every group the indices of its points, ascending.
-        counts: For every group how many of its samples sit at each of these points.
+        node: The point of every sample.
+        label: The class index of every sample; no class is empty.
         num_points: Points in all.
 
     Attributes:
-        groups: As given.
-        shared: For every point whether it belongs to more than one group.
-        table: Counts ``[S + 1, K]`` at the shared points; row 0 is empty.
+        nodes: For every class the points that it has samples at, ascending.
     """
 
-    def __init__(self, groups: list[NDArray], counts: list[NDArray], num_points: int) -> None:
-        self.groups = groups
-        nodes, size = np.concatenate(groups), np.concatenate(counts)
-        graph = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
-        self.shared = np.bincount(nodes, minlength=num_points) > 1
-        self._home = np.zeros(num_points, dtype=np.int64)
-        self._home[nodes] = graph
-        self._size = np.zeros(num_points)
-        self._size[nodes] = size
-        self._row = np.cumsum(self.shared) * self.shared
-        self.table = np.zeros((int(self.shared.sum()) + 1, len(groups)))
-        self.table[self._row[nodes], graph] = size
-        self.table[0] = 0
+    def __init__(self, node: NDArray, label: NDArray, num_points: int) -> None:
+        key, count = np.unique(label * num_points + node, return_counts=True)
+        label, node = np.divmod(key, num_points)
+        size = np.bincount(label)
+        self.nodes = np.split(node, size.cumsum()[:-1])
+        place = np.arange(len(node)) - np.repeat(size.cumsum() - size, size)
+        self._shared = np.bincount(node, minlength=num_points) > 1
+        self._row = np.cumsum(self._shared) * self._shared
+        self._home = np.zeros((3, num_points), dtype=np.int64)
+        self._home[:, node] = label, count, place
+        # Counts and places [2, S + 1, K] at the points shared by classes; row 0 is for all others.
+        self._table = np.zeros((2, int(self._shared.sum()) + 1, len(size)), dtype=np.int64)
+        self._table[:, self._row[node], label] = count, place
 
-    @classmethod
-    def of_classes(cls, node: NDArray, index: NDArray, num_points: int) -> Members:
-        """From the point and the class index of every sample."""
-        key, counts = np.unique(index * num_points + node, return_counts=True)
-        graph, node = np.divmod(key, num_points)
-        cuts = np.flatnonzero(np.diff(graph)) + 1
-        return cls(np.split(node, cuts), np.split(counts, cuts), num_points)
+    def count(self, nodes: NDArray, label: NDArray) -> NDArray:
+        """How many samples of the classes sit at the nodes."""
+        home, count, _ = self._home[:, nodes]
+        return np.where(self._shared[nodes], self._table[0, self._row[nodes], label], count * (home == label))
 
-    def count(self, nodes: NDArray, group: NDArray | int) -> NDArray:
-        """Samples of ``group`` at ``nodes``, float64, of the broadcast shape."""
-        alone = self._size[nodes] * (self._home[nodes] == group)
-        return np.where(self.shared[nodes], self.table[self._row[nodes], group], alone)
+    def hold(self, u: NDArray, v: NDArray, label: NDArray) -> NDArray:
+        """Whether both nodes are among those of the classes."""
+        return (self.count(u, label) > 0) & (self.count(v, label) > 0)
+
+    def place(self, nodes: NDArray, label: NDArray) -> NDArray:
+        """Where the nodes are in ``self.nodes`` of the classes; they must be there."""
+        return np.where(self._shared[nodes], self._table[1, self._row[nodes], label], self._home[2, nodes])
+
+
+class Unions:
+    """The nodes of unions of two classes, numbered through all unions.
+
+    Args:
+        members: Of the classes.
+        first: Class indices ``[P]``.
+        second: Class indices ``[P]``.
+
+    Attributes:
+        graph: Of every number the pair, as first * K + second.
+        node: The point.
+        a: Samples of the first class there.
+        b: Samples of the second class. Where both are zero the number is not in use: the point has another one.
+    """
+
+    def __init__(self, members: Members, first: NDArray, second: NDArray) -> None:
+        self._members = members
+        self._classes = len(members.nodes)
+        of_first, of_second = [members.nodes[i] for i in first], [members.nodes[j] for j in second]
+        sizes = np.array([[len(u), len(v)] for u, v in zip(of_first, of_second, strict=True)])
+        self._start = np.zeros((2, self._classes**2), dtype=np.int64)
+        self._start[:, first * self._classes + second] = (sizes.cumsum() - sizes.ravel()).reshape(-1, 2).T
+        self.graph = np.repeat(first * self._classes + second, sizes.sum(1))
+        self.node = np.concatenate([nodes for pair in zip(of_first, of_second, strict=True) for nodes in pair])
+        i, j = np.divmod(self.graph, self._classes)
+        self.a, self.b = members.count(self.node, i), members.count(self.node, j)
+        repeated = self.number(self.node, self.graph) != np.arange(len(self.node))
+        self.a[repeated] = self.b[repeated] = 0
+
+    def number(self, nodes: NDArray, graph: NDArray) -> NDArray:
+        """The numbers of nodes of graphs."""
+        i, j = np.divmod(graph, self._classes)
+        in_second = self._members.count(nodes, i) == 0
+        return self._start[in_second.astype(int), graph] + self._members.place(nodes, np.where(in_second, j, i))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._forest import Edges
 from ._inputs import as_classes, as_points, device_of, full_precision
-from ._members import Members
+from ._members import Members, Unions
 from ._points import Distance
 from ._trees import pair_trees
 
@@ -78,13 +78,11 @@ def friedman_rafsky(
         classes = as_classes(target, len(points.node), points.device)
         num = len(classes.labels)
         node, index = points.node.cpu().numpy(), classes.of_sample.cpu().numpy()
-        members = Members.of_classes(node, index, len(points))
-        groups = [torch.from_numpy(nodes).to(points.device) for nodes in members.groups]
-        cross, s2, t = (np.zeros((num, num)) for _ in range(3))
-        distinct = np.full((num, num), 2)
-        for i, trees in enumerate(pair_trees(points, groups, num_trees)):
-            later = slice(i + 1, num)
-            cross[i, later], s2[i, later], t[i, later], distinct[i, later] = _pair_sums(i, trees, members, len(points))
+        members = Members(node, index, len(points))
+        sums = np.zeros((4, num, num))
+        for unions, trees in pair_trees(points, members, num_trees):
+            sums += _pair_sums(unions, trees, num**2).reshape(sums.shape)
+    cross, s2, t, distinct = sums
     counts = classes.counts.cpu().numpy().astype(np.float64)
     pair = np.triu(np.ones((num, num), dtype=bool), 1)
     both = np.stack(np.broadcast_arrays(counts[:, None], counts[None]), -1)
@@ -92,7 +90,7 @@ def friedman_rafsky(
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (cross - expected) / np.sqrt(variance)
     # No variance: one point, or trees that use up the complete graph; what is left then is rounding of expected^2.
-    certain = (distinct < 2) | (variance <= 1e-12 * expected**2)
+    certain = (distinct == 1) | (variance <= 1e-12 * expected**2)
     variance, z = np.where(certain, 0, variance), np.where(certain, 0, z)
     p_value = np.where(certain, 1, torch.special.ndtr(torch.from_numpy(z)).numpy())
     divergence = 1 - cross * both.sum(-1) / (2 * both.prod(-1))
@@ -145,37 +143,32 @@ def henze_penrose_divergence(
     return friedman_rafsky(features, target, distance=distance, num_trees=num_trees).divergence
 
 
-def _pair_sums(i: int, trees: list[Edges], members: Members, num_points: int) -> tuple[np.ndarray, ...]:
-    """For class i with every later class: R, the sum of squared weights, of squared strengths, and the distinct points.
+def _pair_sums(unions: Unions, trees: list[Edges], num_graphs: int) -> np.ndarray:
+    """Of every graph R, the sums of squared weights and of squared strengths, and the number of nodes: ``[4, graphs]``.
 
     The mean of k trees over the points, with duplicates told apart in every possible way, is one weighted graph: weight
     2 / s between two of the s points at a node, 1 / (k s_U s_V) between points of nodes that an edge of one tree joins.
     Its strengths are the row sums of its weights.
     """
-    num = len(members.groups)
-    own, others = members.groups[i], members.groups[i + 1 :]
-    graph = np.repeat(np.arange(i + 1, num), [len(nodes) for nodes in others])
-    node = np.concatenate(others)
-    alone = members.count(node, i) == 0
-    graph = np.concatenate([np.repeat(np.arange(i + 1, num), len(own)), graph[alone]])
-    node = np.concatenate([np.tile(own, len(others)), node[alone]])
-    key = np.sort(graph * num_points + node)  # by content: sums do not depend on which class comes first
-    graph, node = np.divmod(key, num_points)
-    a, b = members.count(node, i), members.count(node, graph)
-    size = a + b
-
-    edges = Edges.join(trees)
-    u, v = (np.searchsorted(key, edges.graph * num_points + end) for end in (edges.u, edges.v))
-    degree = np.bincount(np.concatenate([u, v]), minlength=len(key)) / len(trees)
+    edges, k = Edges.join(trees), len(trees)
+    u, v = (unions.number(end, edges.graph) for end in (edges.u, edges.v))
+    a, b, size = unions.a, unions.b, unions.a + unions.b
+    degree = np.bincount(np.concatenate([u, v]), minlength=len(size))
     weight = 1 / (size[u] * size[v])
 
     def total(graph: np.ndarray, value: np.ndarray) -> np.ndarray:
-        return np.bincount(graph - i - 1, value, minlength=len(others))
+        return np.bincount(graph, value, minlength=num_graphs)
 
-    cross = total(graph, 2 * a * b / size) + total(edges.graph, (a[u] * b[v] + b[u] * a[v]) * weight) / len(trees)
-    squares = total(graph, 2 * (size - 1) / size) + total(edges.graph, weight) / len(trees) ** 2
-    strengths = total(graph, (2 * (size - 1) + degree) ** 2 / size)
-    return cross, squares, strengths, total(graph, np.ones(len(graph)))
+    # Single points add integers, exact in any order. Equal points add fractions: in the order of their content, so that
+    # the sums do not depend on which class comes first.
+    equal = np.flatnonzero(size > 1)
+    equal = equal[np.argsort(unions.node[equal], kind="stable")]
+    graph, s = unions.graph[equal], size[equal]
+    cross = total(graph, 2 * a[equal] * b[equal] / s) + total(edges.graph, (a[u] * b[v] + b[u] * a[v]) * weight) / k
+    squares = total(graph, 2 * (s - 1) / s) + total(edges.graph, weight) / k**2
+    strengths = total(unions.graph, degree**2 * (size == 1)) / k**2
+    strengths = strengths + total(graph, (2 * (s - 1) + degree[equal] / k) ** 2 / s)
+    return np.stack([cross, squares, strengths, total(unions.graph, size > 0)])
 
 
 def _null_moments(counts: np.ndarray, s1: np.ndarray, s2: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

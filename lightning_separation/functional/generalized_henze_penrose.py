@@ -63,7 +63,7 @@ def generalized_henze_penrose(
     with full_precision(device):
         points = as_points(features, distance)
         classes = as_classes(target, len(points.node), points.device)
-        edges = spanning_tree(points, torch.arange(len(points), device=points.device))
+        edges = spanning_tree(points)
     node, index = points.node.cpu().numpy(), classes.of_sample.cpu().numpy()
     counts = classes.counts.cpu().numpy().astype(np.float64)
     num, total = len(counts), counts.sum()

@@ -46,7 +46,7 @@ def minimum_spanning_tree(features: Tensor, *, distance: Distance = "euclidean")
     device = device_of(features)
     with full_precision(device):
         points = as_points(features, distance)
-        tree = spanning_tree(points, torch.arange(len(points), device=points.device))
+        tree = spanning_tree(points)
         order = points.node.argsort(stable=True)
         equal = points.node[order][1:] == points.node[order][:-1]
         twins = torch.stack([order[:-1][equal], order[1:][equal]], 1)

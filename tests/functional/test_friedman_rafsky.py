@@ -180,8 +180,7 @@ def test_unbalanced_classes(sizes):
 
 @pytest.mark.parametrize("sizes", [[150, 130], [40, 45, 50], [300, 5, 60]])
 def test_groups_too_large_for_one_block(monkeypatch, sizes):
-    monkeypatch.setattr(_trees, "_LARGEST", 64)
-    monkeypatch.setattr(_trees, "_BLOCK", 32)
+    monkeypatch.setattr(_trees, "_LARGEST", 40)
     same_cross_edges(*clusters(len(sizes), sizes, 5, shift=0.5))
 
 
@@ -416,7 +415,6 @@ def test_orthogonal_trees(num_trees):
 
 def test_orthogonal_trees_of_unbalanced_classes_in_blocks(monkeypatch):
     monkeypatch.setattr(_trees, "_LARGEST", 32)
-    monkeypatch.setattr(_trees, "_BLOCK", 16)
     x, y = clusters(2, [5, 60], 4, shift=0.4)
     trees = greedy_trees(exact_distances(x), 2)
     cross = sum(int(y[u] != y[v]) for tree in trees for u, v in tree) / 2

@@ -42,7 +42,6 @@ def test_ties_and_duplicates_have_the_weight_of_any_tree():
 def test_blocks_give_the_same_tree(monkeypatch):
     x = clusters(5, 40, 3, shift=3.0)[0]
     monkeypatch.setattr(_trees, "_LARGEST", 50)
-    monkeypatch.setattr(_trees, "_BLOCK", 30)
     assert edge_set(minimum_spanning_tree(x).edges) == edge_set(tree_edges(exact_distances(x)))
 
 
@@ -50,7 +49,6 @@ def test_blocks_give_the_same_tree_of_tied_points(monkeypatch):
     x = torch.randint(0, 2, (150, 8), generator=torch.Generator().manual_seed(0))
     whole = minimum_spanning_tree(x)
     monkeypatch.setattr(_trees, "_LARGEST", 50)
-    monkeypatch.setattr(_trees, "_BLOCK", 30)
     blocks = minimum_spanning_tree(x)
     assert edge_set(whole.edges) == edge_set(blocks.edges)
     assert torch.equal(whole.weights, blocks.weights)
