@@ -1,0 +1,320 @@
+"""What is captured of networks that are not a plain stack of modules."""
+
+from collections import namedtuple
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_separation import SeparationMonitor, analyze, load_run
+from lightning_separation.analyses import Findings
+from tests.helpers import Classifier, blobs, hooks, loader, mlp, trainer
+
+
+class Keep:
+    """An analysis that keeps the snapshot's activations."""
+
+    name = "keep"
+    needs_classes = False
+
+    def __init__(self):
+        self.seen = {}
+        self.target = None
+
+    def compute(self, snapshot):
+        self.seen = {layer: snapshot.activations(layer).clone() for layer in snapshot.layers}
+        self.target = snapshot.target
+        return Findings({"rows": ()}, {layer: {"rows": len(x)} for layer, x in self.seen.items()})
+
+
+def captured(network, data=None, **settings):
+    keep = Keep()
+    analyze(network, loader(blobs()) if data is None else data, [keep], **settings)
+    return keep.seen
+
+
+def test_every_layer_is_what_a_rewritten_forward_gives():
+    net = mlp().eval()
+    x, _ = blobs().tensors
+    seen = captured(net)
+    assert list(seen) == ["input", "0", "1", "3"]
+    with torch.no_grad():
+        for layer in ("0", "1", "3"):
+            x_after = net[: int(layer) + 1](x)
+            torch.testing.assert_close(seen[layer], x_after, rtol=0, atol=1e-6)
+    assert torch.equal(seen["input"], x)
+
+
+def test_in_place_operations_behind_a_layer_do_not_change_what_was_captured():
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True))
+    seen = captured(net)
+    assert (seen["0"] < 0).any()
+    assert torch.equal(seen["1"], seen["0"].relu())
+
+
+def test_a_module_used_twice_counts_as_two_layers():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.relu = nn.Linear(6, 8), nn.Linear(8, 3), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.b(self.relu(self.a(x))))
+
+    for memory in ("2GB", "6KB"):
+        seen = captured(Net(), max_memory=memory)
+        assert list(seen) == ["input", "a", "relu", "b", "relu#2"]
+        assert torch.equal(seen["relu"], seen["a"].relu())
+        assert torch.equal(seen["relu#2"], seen["b"].relu())
+
+
+Pair = namedtuple("Pair", "hidden rest")
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+
+
+@pytest.mark.parametrize("wrap", [lambda x: (x, None), lambda x: [x], lambda x: {"logits": x}, lambda x: Pair(x, 1), Output])
+def test_outputs_of_any_kind(wrap):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = Part()
+
+        def forward(self, x):
+            self.part(x)
+            return x
+
+    class Part(nn.Module):
+        def forward(self, x):
+            return wrap(x + 1)
+
+    seen = captured(Net())
+    assert torch.equal(seen["part"], seen["input"] + 1)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_lstm_and_convolution(batch_first):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3)
+            self.lstm = nn.LSTM(2, 5, batch_first=batch_first)
+
+        def forward(self, x):
+            image = x.view(-1, 1, 2, 3)
+            self.conv(nn.functional.pad(image, (1, 1, 1, 1)))
+            steps = x.view(-1, 3, 2)
+            return self.lstm(steps if batch_first else steps.transpose(0, 1))[0]
+
+    seen = captured(Net())
+    assert seen["conv"].shape == (60, 4, 2, 3)
+    assert seen["lstm"].shape == (60, 3, 5)
+
+
+def test_sequences_that_differ_in_length_are_pooled():
+    class Words(Dataset):
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, i):
+            return torch.full((3 + (i // 8) % 2, 4), float(i)), i % 2
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Identity()
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.out(x)
+
+    net = Net()
+    seen = captured(net, DataLoader(Words(), batch_size=8))
+    assert seen["input"].shape == (40, 4)
+    assert torch.equal(seen["input"][:, 0], torch.arange(40.0))
+    torch.testing.assert_close(seen["out"], net.out(seen["input"]).detach())
+
+
+def test_keyword_arguments_and_mapping_batches():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 3)
+
+        def forward(self, *, pixels, labels=None):
+            return self.fc(pixels)
+
+    x, y = blobs().tensors
+    batches = [{"pixels": a, "labels": b} for a, b in zip(x.split(16), y.split(16), strict=True)]
+    record = analyze(Net(), batches)
+    assert record.layers == ["input", "fc"]
+    assert record.counts.tolist() == [20, 20, 20]
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda y: y.float(),
+        lambda y: y.unsqueeze(1),
+        lambda y: y.unsqueeze(1).double(),
+        lambda y: nn.functional.one_hot(y),
+        lambda y: nn.functional.one_hot(y).float(),
+        lambda y: y.to(torch.int8),
+        lambda y: y - 7,
+    ],
+)
+def test_targets_of_any_kind_are_the_same_classes(convert):
+    x, y = blobs().tensors
+    plain, other = Keep(), Keep()
+    analyze(mlp(), zip(x.split(16), y.split(16), strict=True), [plain])
+    analyze(mlp(), zip(x.split(16), convert(y).split(16), strict=True), [other])
+    assert torch.equal(plain.target, other.target)
+
+
+@pytest.mark.parametrize("target", [torch.rand(60), torch.rand(60, 3), torch.ones(60, 3), torch.zeros(60, 4, 4).long()])
+def test_targets_that_are_no_classes(target):
+    x, _ = blobs().tensors
+    keep = Keep()
+    with pytest.warns(UserWarning, match="what needs classes is left out"):
+        analyze(mlp(), zip(x.split(16), target.split(16), strict=True), [keep], max_samples=33)
+    assert keep.target is None
+    assert len(keep.seen["input"]) == 33
+
+
+def test_target_fn():
+    x, y = blobs().tensors
+    keep = Keep()
+    analyze(mlp(), [(x, "no label", y)], [keep], target_fn=lambda batch: batch[2])
+    assert keep.target.bincount().tolist() == [20, 20, 20]
+    analyze(mlp(), [(x, y)], [keep], target_fn=False)
+    assert keep.target is None
+
+
+def test_a_transformer_computes_in_its_fused_way_while_it_is_watched(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(6, 2, 16, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2)
+            self.out = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.out(self.encoder(x.unsqueeze(1)).squeeze(1))
+
+    losses, runs = [], []
+    for callbacks in ([], [SeparationMonitor(on_error="raise")]):
+        torch.manual_seed(0)
+        t = trainer(tmp_path, *callbacks)
+        losses.append(t.validate(Classifier(Net()), loader(blobs()), verbose=False)[0]["val_loss"])
+        runs.append(t)
+    assert losses[0] == losses[1]
+    layers = load_run(runs[1].log_dir).layers
+    assert "net.encoder.layers.1.linear2" in layers
+    assert layers[-1] == "net.out"
+    assert not any("out_proj" in layer for layer in layers)
+
+
+def test_loss_metrics_and_what_computes_nothing_are_no_layers(tmp_path):
+    from torchmetrics.classification import MulticlassAccuracy
+
+    module = Classifier()
+    module.accuracy = MulticlassAccuracy(3)
+    t = trainer(tmp_path, SeparationMonitor(on_error="raise"))
+    t.validate(module, loader(blobs()), verbose=False)
+    assert load_run(t.log_dir).layers == ["input", "net.0", "net.1", "net.3"]
+
+
+def test_the_network_is_what_the_step_calls(tmp_path):
+    class Both(Classifier):
+        def __init__(self):
+            super().__init__(nn.Linear(6, 4))
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.net(x))
+
+    class CallsSelf(Both):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("val_loss", self.loss(self(batch[0]), batch[1]))
+
+    class CallsChildren(Both):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("val_loss", self.loss(self.head(self.net(batch[0]).relu()), batch[1]))
+
+    class CallsGrandchild(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("val_loss", self.net[0](batch[0]).mean())
+
+    class CallsTwice(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.net(batch[0])
+            self.log("val_loss", self.net(-batch[0]).mean())
+
+    expected = {
+        CallsSelf: ([""], ["input", "net", "head"]),
+        CallsChildren: (["net", "head"], ["input", "net", "head"]),
+        CallsGrandchild: (["net.0"], ["input", "net.0"]),
+        CallsTwice: (["net"], ["input", "net.0", "net.1", "net.3"]),
+    }
+    for kind, (networks, layers) in expected.items():
+        for memory in ("2GB", "6KB"):
+            keep = Keep()
+            t = trainer(tmp_path, SeparationMonitor([keep], max_memory=memory))
+            module = kind()
+            t.validate(module, loader(blobs()), verbose=False)
+            run = load_run(t.log_dir)
+            assert run.info["settings"]["network"] == networks
+            assert run.layers == layers
+            assert torch.equal(keep.seen["input"], blobs().tensors[0])
+            assert hooks(module) == 0
+
+
+def test_network_narrows_the_layers_and_gives_the_input(tmp_path):
+    module = Classifier(nn.Sequential(nn.Linear(6, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 3))))
+    for network in ("net.1", module.net[1]):
+        t = trainer(tmp_path, SeparationMonitor(network=network, on_error="raise"))
+        t.validate(module, loader(blobs()), verbose=False)
+        record = load_run(t.log_dir).records[0]
+        assert record.layers == ["input", "net.1.0", "net.1.1"]
+        found = record.findings["henze_penrose"]
+        assert found["input"]["separation"] != found["net.1.1"]["separation"]
+
+
+def test_nothing_of_the_network_changes():
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+    net[1].eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    state = torch.get_rng_state()
+    analyze(net, DataLoader(blobs(), batch_size=16, shuffle=True), max_memory="4KB")
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert [module.training for module in net.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert hooks(net) == 0
+
+
+def test_analyze_leaves_no_hook_when_the_network_raises():
+    class Net(nn.Sequential):
+        def forward(self, x):
+            raise RuntimeError("mine")
+
+    net = Net(*mlp()).train()
+    with pytest.raises(RuntimeError, match="mine"):
+        analyze(net, loader(blobs()))
+    assert hooks(net) == 0
+    assert net.training
+
+
+def test_a_compiled_network_is_run_again_in_eager_mode(tmp_path):
+    net = mlp()
+    module = Classifier(torch.compile(net, backend="eager"))
+    with torch.no_grad():
+        module.net.eval()(blobs().tensors[0][:16])  # compiled before any hook is there
+    t = trainer(tmp_path, SeparationMonitor())
+    t.validate(module, loader(blobs()), verbose=False)
+    assert len(load_run(t.log_dir).layers) == 4

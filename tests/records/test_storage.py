@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lightning_separation import load_run
+from lightning_separation.records import Findings, Record, load_record, save_record, save_run_info
+
+AXES = {"divergence": ("pair",), "separation": (), "active": ("unit", "class"), "effect": ("unit",)}
+
+
+def record(epoch=0, stage="fit", classes=("cat", "dog", "fox"), layers=("input", "a/b.c"), **settings):
+    rng = np.random.default_rng(epoch)
+    k = len(classes)
+    values = {
+        layer: {
+            "divergence": rng.random((k, k)),
+            "separation": rng.random(),
+            "active": rng.random((4, k)),
+            "effect": rng.random(4),
+        }
+        for layer in layers
+    }
+    head = {"epoch": epoch, "step": 10 * epoch, "stage": stage, "split": "val"}
+    return Record(
+        **{**head, **settings},
+        layers=list(layers),
+        class_names=list(classes),
+        counts=np.arange(k) + 5,
+        findings={"henze_penrose": Findings(AXES, values)},
+        notes=["said"],
+    )
+
+
+def same(a, b):
+    assert (a.epoch, a.step, a.stage, a.split, a.layers, a.class_names, a.notes) == (
+        (b.epoch, b.step, b.stage, b.split, b.layers, b.class_names, b.notes)
+    )
+    np.testing.assert_array_equal(a.counts, b.counts)
+    for analysis, found in a.findings.items():
+        assert found.axes == b.findings[analysis].axes
+        assert list(found) == list(b.findings[analysis])
+        for layer in found:
+            for quantity, array in found[layer].items():
+                np.testing.assert_array_equal(array, b.findings[analysis][layer][quantity])
+
+
+def test_what_is_read_is_what_was_written_and_numpy_alone_can_read_it(tmp_path):
+    path = save_record(tmp_path, record(3))
+    same(load_record(path), record(3))
+    with np.load(path, allow_pickle=False) as file:
+        head = json.loads(file["head"].item())
+        entry = next(e for e in head["index"] if (e["layer"], e["quantity"]) == ("a/b.c", "divergence"))
+        np.testing.assert_array_equal(
+            file[entry["array"]], record(3).findings["henze_penrose"]["a/b.c"]["divergence"]
+        )
+
+
+def test_one_file_an_epoch_of_a_fit_and_one_for_every_other_validation(tmp_path):
+    save_run_info(tmp_path, {"layers": []})
+    for r in (record(0), record(1), record(1, step=12), record(0, "validate"), record(0, "validate")):
+        save_record(tmp_path, r)
+    run = load_run(tmp_path)
+    assert [(r.stage, r.epoch, r.step) for r in run.records] == [
+        ("fit", 0, 0),
+        ("validate", 0, 0),
+        ("validate", 0, 0),
+        ("fit", 1, 12),
+    ]
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
+    save_run_info(tmp_path, {})
+    info = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**info, "schema": 99}))
+    with pytest.raises(ValueError, match="schema 99.*Upgrade"):
+        load_run(tmp_path)
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run\.json in"):
+        load_run(tmp_path / "nowhere")
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from tests.records.test_storage import record
+from lightning_separation.records import save_record, save_run_info
+folder = Path(sys.argv[1])
+save_run_info(folder, {})
+big = record(0, layers=["l%d" % i for i in range(400)])
+print("go", flush=True)
+while True:
+    save_record(folder, big)
+"""
+
+
+def test_a_run_killed_in_mid_write_loses_nothing_finished(tmp_path):
+    save_record(tmp_path, record(7))
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+    unfinished = 0
+    assert process.stdout.readline() == b"go\n"
+    deadline = time.monotonic() + 60
+    while not unfinished and time.monotonic() < deadline:  # kill it while a file is half written
+        if (tmp_path / "fit-epoch=0000-val.npz").exists() and list(tmp_path.glob(".*.tmp")):
+            process.send_signal(signal.SIGSTOP)
+            unfinished = len(list(tmp_path.glob(".*.tmp")))
+            os.kill(process.pid, signal.SIGKILL if unfinished else signal.SIGCONT)
+    process.wait(10)
+    assert unfinished
+    assert list(tmp_path.glob(".*.tmp"))  # it was in the middle of it
+    run = load_run(tmp_path)
+    assert run.epochs == [0, 7]
+    same(run.records[1], record(7))
+    assert len(run.records[0].layers) == 400
+    save_record(tmp_path, record(8))
+    assert load_run(tmp_path).epochs == [0, 7, 8]
+
+
+def test_reading_runs_imports_no_torch(tmp_path):
+    save_run_info(tmp_path, {})
+    save_record(tmp_path, record())
+    code = (
+        "import sys, lightning_separation.runs, lightning_separation as ls; run = ls.load_run(sys.argv[1]);"
+        "run.to_pandas(); run.plot(); run.records[0].plot(); assert run.epochs == [0];"
+        "assert not {'torch', 'pytorch_lightning', 'scipy'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_the_tidy_table(tmp_path):
+    save_run_info(tmp_path, {})
+    for epoch in (0, 1):
+        save_record(tmp_path, record(epoch))
+    table = load_run(tmp_path).to_pandas()
+    assert list(table.columns) == (
+        "epoch step stage split layer analysis quantity class_a class_b unit value".split()
+    )
+    # For each of 2 epochs and 2 layers: 3 pairs, 1 number, 4 x 3 units and classes, 4 units.
+    assert len(table) == 2 * 2 * (3 + 1 + 12 + 4)
+    assert table["value"].notna().all()
+    first = record(1).findings["henze_penrose"]["input"]
+    rows = table[(table.epoch == 1) & (table.layer == "input")]
+    pair = rows[(rows.quantity == "divergence") & (rows.class_a == "cat") & (rows.class_b == "fox")]
+    assert pair.value.item() == first["divergence"][0, 2]
+    assert pair.unit.isna().all()
+    cell = rows[(rows.quantity == "active") & (rows.unit == 3) & (rows.class_a == "dog")]
+    assert cell.value.item() == first["active"][3, 1]
+    assert cell.class_b.isna().all()
+    number = rows[rows.quantity == "separation"]
+    assert number.value.item() == first["separation"]
+    assert number[["class_a", "class_b", "unit"]].isna().all(axis=None)
+
+
+def test_arrays_align_layers_classes_and_units(tmp_path):
+    save_run_info(tmp_path, {})
+    a = record(0, classes=("cat", "fox"), layers=("input", "fc1"))
+    b = record(1, classes=("cat", "dog", "fox"), layers=("input", "fc2"))
+    for r in (a, b):
+        save_record(tmp_path, r)
+    run = load_run(tmp_path)
+    assert run.layers == ["input", "fc1", "fc2"]
+    assert run.class_names == ["cat", "fox", "dog"]
+    array = run.array("henze_penrose", "divergence")
+    assert array.shape == (2, 3, 3, 3)
+    np.testing.assert_array_equal(array[0, 1, :2, :2], a.findings["henze_penrose"]["fc1"]["divergence"])
+    assert np.isnan(array[0, 1, 2]).all()
+    assert array[1, 2, 0, 2] == b.findings["henze_penrose"]["fc2"]["divergence"][0, 1]  # cat, dog
+    assert np.isnan(array[0, 2]).all()
+    assert run.array("henze_penrose", "active").shape == (2, 3, 4, 3)
+    assert run.array("henze_penrose", "separation").shape == (2, 3)
+    with pytest.raises(KeyError, match="no record has 'speed'"):
+        run.array("henze_penrose", "speed")
+
+
+@pytest.mark.parametrize(
+    ("axes", "value", "message"),
+    [
+        ({}, 1.0, "no declared axes"),
+        ({"x": ("unit",)}, 1.0, "has shape"),
+        ({"x": ("pair",)}, np.zeros(3), "has shape"),
+        ({"x": ("neuron",)}, np.zeros(3), "unknown axes"),
+    ],
+)
+def test_findings_must_be_what_they_declare(axes, value, message):
+    with pytest.raises(ValueError, match=message):
+        Findings(axes, {"layer": {"x": value}})
