@@ -31,7 +31,12 @@ from ._points import Points
 _FAR = 1e30  # squared distance of padding to anything; coordinates are scaled to at most 1
 _TILE = 1 << 21  # distances between groups held at once: a processor's cache should hold them
 _INSIDE = 1 << 24  # distances inside groups held at once: Prim's algorithm takes one step in all of them together
+_WORK = 1 << 18  # coordinates converted at once
 _COARSE = 1 / 32  # share of surviving edges above which a float64 product costs less than verifying them one by one
+
+
+class TooFewTreesError(ValueError):
+    """Points have fewer edge-disjoint spanning trees than asked for."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Forest:
         trees: The groups' own trees; ``graph`` is the group's position in ``groups``.
 
     Raises:
-        ValueError: If a group is not connected without those edges.
+        TooFewTreesError: If a group is not connected without those edges.
     """
 
     def __init__(self, points: Points, groups: list[Tensor], without: Edges | None = None) -> None:
@@ -164,7 +169,7 @@ class Forest:
         step[:, 0] = 0
         real = torch.arange(size, device=step.device) < self.counts[group, None]
         if bool((step[real] >= _FAR / 2).any()):
-            raise ValueError("a group of points has no further spanning tree without the edges used")
+            raise TooFewTreesError("a group of points has no further spanning tree without the edges used")
         step.masked_fill_(~real, 0)
         visit = torch.empty_like(order).scatter_(1, order, torch.arange(size, device=order.device).expand_as(order))
         self._visit[group], self._step[group] = visit, step
@@ -235,7 +240,7 @@ class Forest:
 
     def _bounds(self, dtype: torch.dtype) -> _LowerBounds:
         if dtype not in self._products:
-            self._products[dtype] = _LowerBounds(self.points, self.groups, dtype)
+            self._products[dtype] = _LowerBounds(self.points, self.index, self.counts, dtype)
         return self._products[dtype]
 
     def _tile(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
@@ -253,29 +258,27 @@ class _LowerBounds:
     bound, so that the product itself is the lower bound |x - y|^2 - slack_x - slack_y.
     """
 
-    def __init__(self, points: Points, groups: list[Tensor], dtype: torch.dtype) -> None:
-        size, width = max(len(nodes) for nodes in groups), points.dim + 2
-        self.right = torch.zeros(len(groups), size, width, dtype=dtype, device=points.device)
-        self.largest_slack = torch.zeros(len(groups), dtype=torch.float64, device=points.device)
+    def __init__(self, points: Points, index: Tensor, counts: Tensor, dtype: torch.dtype) -> None:
+        (num, size), width = index.shape, points.dim + 2
+        self.right = torch.ones(num, size, width, dtype=dtype, device=points.device)
+        self.largest_slack = torch.zeros(num, dtype=torch.float64, device=points.device)
         # Median over groups of their means: near most points even when one group lies far from the others.
-        centre = (
-            torch.stack([points.rows[nodes].double().mul_(points.scale).mean(0) for nodes in groups]).median(0).values
-        )
+        means = [points.coordinates(nodes[:n]).mean(0) for nodes, n in zip(index, counts.tolist(), strict=True)]
+        centre = torch.stack(means).median(0).values.double()
         unit = torch.finfo(dtype).eps / 2
         # Rounding error of a sum of m products, relative to the sum of their magnitudes: at most m units, in practice
         # below 8 sqrt(m) (Higham & Mary 2019), with room for long sums whose errors share a sign.
         relative = min(width, max(8 * math.sqrt(width), width / 16)) * unit
         shift = 2.0**-52 * math.sqrt(points.dim) * (centre.abs().max().item() + 1)  # error of centring in float64
-        for g, nodes in enumerate(groups):
-            n = len(nodes)
-            x = (points.rows[nodes].double().mul_(points.scale) - centre).to(dtype)
-            square = x.double().square().sum(1)
+        padding = torch.arange(size, device=points.device) >= counts[:, None]
+        for part in torch.arange(num, device=points.device).split(max(1, _WORK // (size * width))):
+            x = (points.coordinates(index[part].flatten()).double() - centre).to(dtype).view(len(part), size, -1)
+            square = x.double().square().sum(2)
             slack = (2 * relative + 8 * unit) * square + 4 * shift * (square.sqrt() + shift)
-            self.right[g, :n, :-2] = x
-            self.right[g, :n, -1] = (square - slack).to(dtype)
-            self.right[g, :, -2] = 1
-            self.right[g, n:, -1] = _FAR
-            self.largest_slack[g] = slack.max()
+            slack.masked_fill_(padding[part], 0)
+            self.right[part, :, :-2] = x
+            self.right[part, :, -1] = (square - slack).masked_fill_(padding[part], _FAR).to(dtype)
+            self.largest_slack[part] = slack.amax(1)
 
     def left(self, groups: Tensor | slice) -> Tensor:
         left = self.right[groups].clone()

@@ -16,6 +16,7 @@ class Members:
 
     Attributes:
         nodes: For every class the points that it has samples at, ascending.
+        disjoint: Whether no point belongs to two classes.
     """
 
     def __init__(self, node: NDArray, label: NDArray, num_points: int) -> None:
@@ -24,26 +25,33 @@ class Members:
         size = np.bincount(label)
         self.nodes = np.split(node, size.cumsum()[:-1])
         place = np.arange(len(node)) - np.repeat(size.cumsum() - size, size)
-        self._shared = np.bincount(node, minlength=num_points) > 1
-        self._row = np.cumsum(self._shared) * self._shared
-        self._home = np.zeros((3, num_points), dtype=np.int64)
-        self._home[:, node] = label, count, place
-        # Counts and places [2, S + 1, K] at the points shared by classes; row 0 is for all others.
-        self._table = np.zeros((2, int(self._shared.sum()) + 1, len(size)), dtype=np.int64)
-        self._table[:, self._row[node], label] = count, place
+        shared = np.bincount(node, minlength=num_points) > 1
+        self.disjoint = not shared.any()
+        self._label, self._count, self._place = np.zeros((3, num_points), dtype=np.int64)
+        self._label[node], self._count[node], self._place[node] = label, count, place
+        # Counts and places [S + 1, K] at the S points shared by classes; row 0 is for all others.
+        self._row = np.cumsum(shared) * shared
+        self._counts, self._places = np.zeros((2, int(shared.sum()) + 1, len(size)), dtype=np.int64)
+        self._counts[self._row[node], label] = count
+        self._places[self._row[node], label] = place
 
     def count(self, nodes: NDArray, label: NDArray) -> NDArray:
         """How many samples of the classes sit at the nodes."""
-        home, count, _ = self._home[:, nodes]
-        return np.where(self._shared[nodes], self._table[0, self._row[nodes], label], count * (home == label))
+        alone = self._count[nodes] * (self._label[nodes] == label)
+        return alone if self.disjoint else self._either(nodes, label, alone, self._counts)
+
+    def place(self, nodes: NDArray, label: NDArray) -> NDArray:
+        """Where the nodes are in ``self.nodes`` of the classes; they must be there."""
+        alone = self._place[nodes]
+        return alone if self.disjoint else self._either(nodes, label, alone, self._places)
 
     def hold(self, u: NDArray, v: NDArray, label: NDArray) -> NDArray:
         """Whether both nodes are among those of the classes."""
         return (self.count(u, label) > 0) & (self.count(v, label) > 0)
 
-    def place(self, nodes: NDArray, label: NDArray) -> NDArray:
-        """Where the nodes are in ``self.nodes`` of the classes; they must be there."""
-        return np.where(self._shared[nodes], self._table[1, self._row[nodes], label], self._home[2, nodes])
+    def _either(self, nodes: NDArray, label: NDArray, alone: NDArray, table: NDArray) -> NDArray:
+        row = self._row[nodes]
+        return np.where(row > 0, table[row, label], alone)
 
 
 class Unions:
@@ -72,8 +80,9 @@ class Unions:
         self.node = np.concatenate([nodes for pair in zip(of_first, of_second, strict=True) for nodes in pair])
         i, j = np.divmod(self.graph, self._classes)
         self.a, self.b = members.count(self.node, i), members.count(self.node, j)
-        repeated = self.number(self.node, self.graph) != np.arange(len(self.node))
-        self.a[repeated] = self.b[repeated] = 0
+        if not members.disjoint:
+            repeated = self.number(self.node, self.graph) != np.arange(len(self.node))
+            self.a[repeated] = self.b[repeated] = 0
 
     def number(self, nodes: NDArray, graph: NDArray) -> NDArray:
         """The numbers of nodes of graphs."""

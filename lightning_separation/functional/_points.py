@@ -10,7 +10,7 @@ from torch import Tensor
 
 Distance = Literal["euclidean", "cosine"]
 
-_WORK_ELEMENTS = 1 << 19  # elements of a float64 work block: 4 MB, small enough for a processor's cache
+_WORK_ELEMENTS = 1 << 16  # elements of a float64 work block: half a megabyte, small enough for a processor's cache
 
 
 class Points:
@@ -27,7 +27,7 @@ class Points:
             every other.
 
     Attributes:
-        rows: Distinct rows ``[U, d]``.
+        rows: Distinct rows ``[U, d]``; those of float64 in units of ``1 / scale``.
         node: Index ``[N]`` into ``rows`` of every row of ``features``.
     """
 
@@ -40,6 +40,11 @@ class Points:
         largest = self.rows.abs().max().item()
         # A power of two: the scaled coordinates are exact and their squares cannot overflow.
         self.scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
+        if self.rows.dtype == torch.float64:
+            self.rows = self.rows * self.scale
+            self._unit = 1.0
+        else:  # squares of float32 numbers are far from the limits of float64: scaled when they are summed up
+            self._unit = self.scale
 
     def __len__(self) -> int:
         return self.rows.shape[0]
@@ -47,6 +52,10 @@ class Points:
     @property
     def device(self) -> torch.device:
         return self.rows.device
+
+    def coordinates(self, nodes: Tensor) -> Tensor:
+        """Rows of nodes, in units of ``1 / scale``: at most 1. Exact but for what underflows in their type."""
+        return self.rows[nodes] * self._unit
 
     def squared_distances(self, u: Tensor, v: Tensor) -> Tensor:
         """Squared Euclidean distance, in units of ``1 / scale``, of nodes ``u[e]`` and ``v[e]``: float64 ``[E]``.
@@ -60,9 +69,9 @@ class Points:
             stop = min(start + size, len(u))
             pad = (0, size - (stop - start))
             block = self.rows.index_select(0, torch.nn.functional.pad(u[start:stop], pad)).double()
-            block -= self.rows.index_select(0, torch.nn.functional.pad(v[start:stop], pad))
-            out[start:stop] = block.mul_(self.scale).square_().sum(1)[: stop - start]
-        return out
+            block -= self.rows.index_select(0, torch.nn.functional.pad(v[start:stop], pad)).double()
+            out[start:stop] = block.square_().sum(1)[: stop - start]
+        return out.mul_(self._unit**2)
 
     def lengths(self, squared: Tensor) -> Tensor:
         """Distances ``[E]`` in the user's units for what ``squared_distances`` returned."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._forest import Edges, Forest, kruskal
+from ._forest import Edges, Forest, TooFewTreesError, kruskal
 from ._members import Members, Unions
 from ._points import Points
 
@@ -35,7 +35,7 @@ def pair_trees(points: Points, members: Members, num_trees: int = 1) -> Iterator
         The unions of some pairs, and ``num_trees`` edge sets; ``graph`` is i * K + j for classes i < j.
 
     Raises:
-        ValueError: If a pair has fewer trees.
+        TooFewTreesError: If a pair has fewer trees.
     """
     classes = [torch.from_numpy(nodes).to(points.device) for nodes in members.nodes]
     own = _ClassTrees(points, classes)
@@ -52,8 +52,8 @@ def pair_trees(points: Points, members: Members, num_trees: int = 1) -> Iterator
             groups = [torch.cat([classes[a], classes[b]]).unique() for a, b in zip(i, j, strict=True)]
             try:
                 tree = Forest(points, groups, without=used.of(pair)).trees
-            except ValueError as error:
-                raise ValueError(f"num_trees={num_trees} is too many: {error}") from None
+            except TooFewTreesError as error:
+                raise TooFewTreesError(f"num_trees={num_trees} is too many: {error}") from None
             trees.append(tree.of((i * num + j)[tree.graph]))
         yield unions, trees
 
@@ -94,14 +94,16 @@ class _ClassTrees:
         cross = self._forest.between(range(start, stop), self._class[:, None] < self._class)
         i, j = self._class[np.stack(np.divmod(cross.graph, len(self._class)))]
         cross = cross.of(i * len(members.nodes) + j)
-        # Classes may share points. What lies inside a class is among that class's own edges, and once among them.
-        cross = cross[~(members.hold(cross.u, cross.v, i) | members.hold(cross.u, cross.v, j))]
         num = len(members.nodes)
-        own = self.trees[np.concatenate([self._tree[c] for c in first])]
-        own = own.of(np.repeat(first * num + second, [len(self._tree[c]) for c in first]))
-        other = self.trees[np.concatenate([self._tree[c] for c in second])]
-        other = other.of(np.repeat(first * num + second, [len(self._tree[c]) for c in second]))
-        other = other[~members.hold(other.u, other.v, other.graph // num)]
+        own, other = (
+            self.trees[np.concatenate([self._tree[c] for c in part])].of(
+                np.repeat(first * num + second, [len(self._tree[c]) for c in part])
+            )
+            for part in (first, second)
+        )
+        if not members.disjoint:  # what lies inside a class is among that class's own edges; once if inside both
+            cross = cross[~(members.hold(cross.u, cross.v, i) | members.hold(cross.u, cross.v, j))]
+            other = other[~members.hold(other.u, other.v, other.graph // num)]
         edges = Edges.join([own, other, cross])
         return kruskal(edges, unions.number(edges.u, edges.graph), unions.number(edges.v, edges.graph))
 
