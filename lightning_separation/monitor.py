@@ -160,7 +160,12 @@ class SeparationMonitor(Callback):
                 raise
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if there is nothing to look at."""
+        """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
+        epoch = trainer.current_epoch
+        if epoch == 0:
+            self._sample = self._new_sample()
+        self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
+        self._history = {key: row for key, row in self._history.items() if isinstance(key, str) or key < epoch}
         if not trainer.enable_validation:
             self._report("validation", "there is no validation loop, so nothing will be analysed: add val_dataloaders")
 

@@ -58,7 +58,6 @@ class Capture:
         self.pooling = pooling
         self.budget = max_memory // 3
         self.report = report
-        self._too_large: frozenset[str] = frozenset()
         self._recorder: Recorder | None = None
         self._labels: list[Tensor] | None = None
 
@@ -80,7 +79,6 @@ class Capture:
             pooling=self.pooling,
             budget=self.budget,
             expected=len(self.sample.positions),
-            skip=self._too_large,
             report=self.report,
         )
         self._recorder.attach()
@@ -133,7 +131,6 @@ class Capture:
             raise NothingCapturedError(f"{known} never called in the step; name the module to analyse by network=")
         self.sample.finish()
         self.networks = recorder.networks
-        self._too_large = recorder.too_large
         labels = torch.cat(self._labels) if self._labels else None
         self._check_same_samples(labels, sum(recorder.batch_rows))
         return Snapshot(recorder, labels, self._names(labels), forward_context, self.report)

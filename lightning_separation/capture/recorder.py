@@ -46,7 +46,6 @@ class Recorder:
         order: For every layer that ran its module's name, in order of execution.
         buffers: The rows of the layers that are held.
         calls: For every batch with rows what each network was called with.
-        too_large: Layers not held for want of memory.
         batch_rows: For every batch with rows their number.
         row_bytes: Bytes of one row of each layer.
     """
@@ -71,7 +70,6 @@ class Recorder:
         self.order: dict[str, str] = {}
         self.buffers: dict[str, RowBuffer] = {}
         self.calls: list[dict[str, Call]] = []
-        self.too_large: frozenset[str] = skip
         self.batch_rows: list[int] = []
         self.row_bytes: dict[str, int] = {}
         self._find_networks = networks is None
@@ -182,9 +180,7 @@ class Recorder:
         buffer.append(output.detach().index_select(0, rows.to(output.device)))
         self.row_bytes[key] = buffer.row_bytes
         while sum(buffer.nbytes for buffer in self.buffers.values()) > self.budget:
-            largest = max(self.buffers, key=lambda key: self.buffers[key].nbytes)
-            self.too_large |= {largest}
-            self._drop(largest)
+            self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
 
     def _drop(self, key: str) -> None:
         self._skip.add(key)

@@ -78,7 +78,9 @@ class Output:
     logits: torch.Tensor
 
 
-@pytest.mark.parametrize("wrap", [lambda x: (x, None), lambda x: [x], lambda x: {"logits": x}, lambda x: Pair(x, 1), Output])
+@pytest.mark.parametrize(
+    "wrap", [lambda x: (x, None), lambda x: [x], lambda x: {"logits": x}, lambda x: Pair(x, 1), Output]
+)
 def test_outputs_of_any_kind(wrap):
     class Net(nn.Module):
         def __init__(self):

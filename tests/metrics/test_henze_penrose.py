@@ -67,7 +67,9 @@ def test_bad_targets(target):
         HenzePenroseDivergence().update(X, target)
 
 
-@pytest.mark.parametrize("settings", [{"reduction": "sum"}, {"samples_per_class": 0}, {"distance": "l1"}, {"num_trees": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"reduction": "sum"}, {"samples_per_class": 0}, {"distance": "l1"}, {"num_trees": 0}]
+)
 def test_bad_settings(settings):
     with pytest.raises(ValueError):
         HenzePenroseDivergence(**settings)

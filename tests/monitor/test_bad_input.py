@@ -59,7 +59,8 @@ def test_impossible_settings_raise_at_once(settings, message):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"distance": "manhattan"}, {"multiclass": "one"}, {"num_trees": 0}, {"multiclass": "global", "num_trees": 2}]
+    "settings",
+    [{"distance": "manhattan"}, {"multiclass": "one"}, {"num_trees": 0}, {"multiclass": "global", "num_trees": 2}],
 )
 def test_impossible_analyses_raise_at_once(settings):
     with pytest.raises(ValueError):

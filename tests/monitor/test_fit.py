@@ -286,3 +286,17 @@ def test_analyses_can_have_their_own_layers_and_rhythm(tmp_path):
     run = load_run(t.log_dir)
     assert run.epochs == [0, 2, 3]
     assert list(run.records[0].findings["henze_penrose"]) == ["net.1", "net.3"]
+
+
+def test_one_monitor_in_two_fits(tmp_path):
+    monitor = SeparationMonitor()
+    fit(tmp_path, monitor, max_epochs=3)
+    t, module = fit(tmp_path, monitor, data=loader(blobs(per_class=8)), max_epochs=2)
+    run = load_run(t.log_dir)
+    assert run.epochs == [0, 1]
+    assert run.records[0].counts.tolist() == [8, 8, 8]
+    assert list(monitor._history) == [0, 1]
+    t.fit_loop.max_epochs = 4
+    t.fit(module, loader(blobs(seed=1)), loader(blobs(per_class=8)))
+    assert load_run(t.log_dir).epochs == [0, 1, 2, 3]
+    assert list(monitor._history) == [0, 1, 2, 3]

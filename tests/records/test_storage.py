@@ -56,9 +56,7 @@ def test_what_is_read_is_what_was_written_and_numpy_alone_can_read_it(tmp_path):
     with np.load(path, allow_pickle=False) as file:
         head = json.loads(file["head"].item())
         entry = next(e for e in head["index"] if (e["layer"], e["quantity"]) == ("a/b.c", "divergence"))
-        np.testing.assert_array_equal(
-            file[entry["array"]], record(3).findings["henze_penrose"]["a/b.c"]["divergence"]
-        )
+        np.testing.assert_array_equal(file[entry["array"]], record(3).findings["henze_penrose"]["a/b.c"]["divergence"])
 
 
 def test_one_file_an_epoch_of_a_fit_and_one_for_every_other_validation(tmp_path):
@@ -139,9 +137,7 @@ def test_the_tidy_table(tmp_path):
     for epoch in (0, 1):
         save_record(tmp_path, record(epoch))
     table = load_run(tmp_path).to_pandas()
-    assert list(table.columns) == (
-        "epoch step stage split layer analysis quantity class_a class_b unit value".split()
-    )
+    assert list(table.columns) == ("epoch step stage split layer analysis quantity class_a class_b unit value".split())
     # For each of 2 epochs and 2 layers: 3 pairs, 1 number, 4 x 3 units and classes, 4 units.
     assert len(table) == 2 * 2 * (3 + 1 + 12 + 4)
     assert table["value"].notna().all()
