@@ -124,7 +124,7 @@ class Forest:
         """
         num, size = self.index.shape
         blocks = max(1, _TILE // size**2)
-        height = max(1, blocks // num)
+        height = max(1, min(blocks // num, num // 4))  # half of a tall block would be below the diagonal
         parts = [self._verified(*[self.counts[:0]] * 3)]
         for top in range(first.start, first.stop, height):
             rows = slice(top, min(top + height, first.stop))
