@@ -100,8 +100,8 @@ def test_a_module_called_input_raises_with_the_way_out(tmp_path):
 
 
 def test_no_validation_loop_is_said(tmp_path):
+    t = trainer(tmp_path, SeparationMonitor())
     with pytest.warns(UserWarning, match="there is no validation loop"):
-        t = trainer(tmp_path, SeparationMonitor())
         t.fit(Classifier(), loader(blobs()))
     with pytest.warns(UserWarning, match="there is no validation loop"):
         fit(tmp_path, SeparationMonitor(), limit_val_batches=0)

@@ -76,7 +76,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
     save_run_info(tmp_path, {})
     info = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**info, "schema": 99}))
-    with pytest.raises(ValueError, match="schema 99.*Upgrade"):
+    with pytest.raises(ValueError, match=r"schema 99.*Upgrade"):
         load_run(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_the_tidy_table(tmp_path):
     for epoch in (0, 1):
         save_record(tmp_path, record(epoch))
     table = load_run(tmp_path).to_pandas()
-    assert list(table.columns) == ("epoch step stage split layer analysis quantity class_a class_b unit value".split())
+    assert " ".join(table.columns) == "epoch step stage split layer analysis quantity class_a class_b unit value"
     # For each of 2 epochs and 2 layers: 3 pairs, 1 number, 4 x 3 units and classes, 4 units.
     assert len(table) == 2 * 2 * (3 + 1 + 12 + 4)
     assert table["value"].notna().all()
