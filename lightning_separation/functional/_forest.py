@@ -164,7 +164,7 @@ class Forest:
             u, v = torch.searchsorted(self.groups[number], used[used[:, 0] == number, 1:].T.contiguous())
             block[g, u, v] = block[g, v, u] = _FAR
         start = bounds.right[group, :, -1].argmin(1)  # the point nearest to the centre of all
-        order, step = _prim(block, start)
+        order, step = (torch.from_numpy(x).to(block.device) for x in _prim(block.cpu().numpy(), start.cpu().numpy()))
         step = step.double() + 4 * bounds.largest_slack[group, None]
         step[:, 0] = 0
         real = torch.arange(size, device=step.device) < self.counts[group, None]
@@ -308,21 +308,26 @@ class _RangeMaximum:
         return value.masked_fill(empty, 0)
 
 
-def _prim(block: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Prim's algorithm on distance matrices ``[G, n, n]``: the order of visits and the step to each, ``[G, n]``."""
+def _prim(block: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Prim's algorithm on distance matrices ``[G, n, n]``: the order of visits and the step to each, ``[G, n]``.
+
+    Many small steps, one after the other: NumPy has the least overhead, also for distances that come from a GPU.
+    """
     num, n, _ = block.shape
-    rows, first = block.view(num * n, n), torch.arange(num, device=block.device) * n
-    nearest = torch.full((num, n), math.inf, dtype=block.dtype, device=block.device)
-    seen = torch.zeros(num, n, dtype=torch.bool, device=block.device)
-    order, step = [start], [nearest[:, 0].clone()]
-    for _ in range(n - 1):
-        seen.scatter_(1, order[-1][:, None], True)
-        torch.minimum(nearest, rows.index_select(0, first + order[-1]), out=nearest)
-        nearest.masked_fill_(seen, math.inf)
-        value, at = nearest.min(1)
-        order.append(at)
-        step.append(value)
-    return torch.stack(order, 1), torch.stack(step, 1)
+    group = np.arange(num)
+    order = np.empty((n, num), dtype=np.int64)
+    step = np.empty((n, num), dtype=block.dtype)
+    nearest = np.full((num, n), math.inf, dtype=block.dtype)
+    visited = np.full((num, n), -math.inf, dtype=block.dtype)  # infinity where visited
+    candidates = np.empty_like(nearest)
+    order[0], step[0] = start, math.inf
+    for i in range(1, n):
+        visited[group, order[i - 1]] = math.inf
+        np.minimum(nearest, block[group, order[i - 1]], out=nearest)
+        np.maximum(nearest, visited, out=candidates)
+        candidates.argmin(1, out=order[i])
+        step[i] = candidates[group, order[i]]
+    return order.T, step.T
 
 
 def _where_at_most(x: Tensor, limit: Tensor) -> Tensor:
