@@ -43,6 +43,7 @@ except ImportError:
 Pair = tuple[int, int]
 SIZES = [(10, n, d) for n in (100, 300, 1000) for d in (16, 512, 4096)] + [(100, 100, 512)]
 QUICK = [(3, 20, 16), (10, 100, 16)]
+SECONDS = 5.0  # small work is repeated for this long, at most 15 rounds
 BUDGET = 4e7  # distances that a peer computes in trees per round; beyond, it gets a sample of the pairs
 
 
@@ -154,13 +155,15 @@ def row_of_table(size: tuple[int, int, int], rounds: int) -> str:
     friedman_rafsky(x, y)
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     found = {}
-    for _ in range(rounds):
+    start, done = time.perf_counter(), 0
+    while done < rounds or (done < 15 and time.perf_counter() - start < SECONDS):
+        done += 1
         for name, contestant in CONTESTANTS.items():
             once, per_pairs, found[name] = contestant(x, y, pairs)
             seconds[name].append(once + per_pairs * all_pairs / len(pairs))
     median = {name: statistics.median(values) for name, values in seconds.items()}
     memory = {name: peak_memory(name, size) for name in CONTESTANTS}
-    cells = [f"K={size[0]}, n={size[1]}, d={size[2]}", f"{len(pairs)} of {all_pairs}"]
+    cells = [f"K={size[0]}, n={size[1]}, d={size[2]}", f"{len(pairs)} of {all_pairs}", str(done)]
     for name in CONTESTANTS:
         ratio = "" if name == "ours" else f" ({median[name] / median['ours']:.3g}x)"
         cells.append(f"{median[name]:.3g} s{ratio}, {memory[name]:.0f} MB")
@@ -177,9 +180,13 @@ def cpu_model() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes only")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="at least")
     parser.add_argument("--memory", nargs=4, metavar=("CONTESTANT", "K", "N", "D"), help="print one peak, in MB")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if quitefastmst is not None:
+        quitefastmst.omp_set_num_threads(arguments.threads)
     if arguments.memory:
         name, *size = arguments.memory
         print_memory(name, tuple(map(int, size)))
@@ -188,12 +195,12 @@ def main() -> None:
         f"{datetime.date.today()}, {cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}, ",
         end="",
     )
-    print(f"medians of {arguments.rounds} rounds; times (relative to ours), peak extra memory")
+    print(f"medians of {arguments.rounds} or more rounds; times (relative to ours), peak extra memory")
     if quitefastmst is None:
         print("\nquitefastmst is missing: pip install quitefastmst")
     print(f"\n    python {' '.join(sys.argv)}\n")
-    print("| " + " | ".join(["work", "pairs timed", *CONTESTANTS, "largest difference in R"]) + " |")
-    print("|---" * (len(CONTESTANTS) + 3) + "|")
+    print("| " + " | ".join(["work", "pairs timed", "rounds", *CONTESTANTS, "largest difference in R"]) + " |")
+    print("|---" * (len(CONTESTANTS) + 4) + "|")
     for size in QUICK if arguments.quick else SIZES:
         print(row_of_table(size, arguments.rounds), flush=True)
 

@@ -1,11 +1,19 @@
 """What must not change a result: exactly on any data, or up to rounding where only tie-free data allow it."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_separation.functional import friedman_rafsky, generalized_henze_penrose, minimum_spanning_tree
+from lightning_separation.functional import (
+    _forest,
+    _trees,
+    friedman_rafsky,
+    generalized_henze_penrose,
+    minimum_spanning_tree,
+)
 
 from .references import clusters, cross_edges
 
@@ -79,6 +87,32 @@ def test_short_numbers_and_their_order(seed, dtype):
     expected = friedman_rafsky(x, y)
     assert_same(friedman_rafsky(x[order], y[order]), expected)
     assert_same(friedman_rafsky(x.double(), y), expected)
+
+
+@given(seeds, st.sampled_from(["binary", "integer"]), st.integers(1, 2))
+def test_how_the_work_is_cut(seed, kind, num_trees):
+    """Into pieces of classes, tiles of distances, and batches of pairs; also where classes share points."""
+    x, y = tied(seed, kind)
+    y = torch.where(torch.arange(len(y)) % 3 > 0, 0, y)  # one class much larger than the others
+    x = torch.cat([x, torch.arange(3 * x.shape[1]).view(3, -1).float()])  # so that there are two trees more often
+    y = torch.cat([y, torch.tensor([0, 1, 2])])
+
+    def results():
+        try:
+            return friedman_rafsky(x, y, num_trees=num_trees), generalized_henze_penrose(x, y)
+        except ValueError:
+            return None
+
+    whole = results()
+    with (
+        patch.multiple(_trees, _LARGEST=8, _SMALLEST=4, _NODES=1),
+        patch.multiple(_forest, _TILE=200, _INSIDE=100, _WORK=16),
+    ):
+        parts = results()
+    assert (whole is None) == (parts is None)
+    if whole is not None:
+        for a, b in zip(parts, whole, strict=True):
+            assert_same(a, b)
 
 
 @given(seeds)
