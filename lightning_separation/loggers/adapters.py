@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .display import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_FINEST_BIN, _MOST_BINS = 0.02, 100
 
 
 class Adapter:
@@ -37,7 +41,11 @@ class TensorBoardAdapter(Adapter):
 
     def histograms(self, tag: str, values: NDArray, step: int) -> None:
         """Log the distribution of ``values``."""
-        self.logger.experiment.add_histogram(tag, values, step)
+        # By default bins grow with the distance from 0, and one would hold all that lies between 0.9 and 1.
+        low, high = float(values.min()), float(values.max())
+        width = max(_FINEST_BIN, (high - low) / _MOST_BINS)
+        edges = width * np.arange(np.floor(low / width), np.floor(high / width) + 2)
+        self.logger.experiment.add_histogram(tag, values, step, bins=edges)
 
     def figures(self, tag: str, figure: Figure, step: int) -> None:
         """Log a figure."""

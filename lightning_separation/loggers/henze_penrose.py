@@ -66,7 +66,7 @@ def _hardest_pairs(record: Record, last: str) -> Table:
         row = [record.class_names[a], record.class_names[b]]
         row += [f"{found[layer]['divergence'][a, b]:.3f}" for layer in (first, last)]
         if "p_value" in found[last]:
-            row += [f"{found[last]['p_value'][a, b]:.2g}"]
+            row += [f"{found[last]['p_value'][a, b]:.1g}"]
             row += [f"{found[last]['bayes_lower'][a, b]:.3f} to {found[last]['bayes_upper'][a, b]:.3f}"]
         rows.append(row)
     header = ["class", "class", f"separation in {first}", f"in {last}"]

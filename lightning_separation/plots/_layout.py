@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 DPI = 100
 GAP = 8  # pixels between a text and what it stands beside
-TEXT = 10.0  # points; still read where a browser shows a figure of 1000 pixels at 600
-SMALL = 8.0
-HEADING = 11.0
+TEXT = 12.0  # points; still read where a browser shows a figure of 1000 pixels at 500
+SMALL = 9.5
+HEADING = 13.0
 INK = "#222222"
 FAINT = "#8a8a8a"
 PALE = "#e8e8e8"
@@ -100,7 +100,7 @@ def add_title(axes: Axes, lines: Sequence[str], left: float) -> None:
         lines: The title's lines.
         left: Pixels from the figure's left edge to the axes.
     """
-    room = axes.figure.bbox.width - 2 * GAP
+    room = axes.figure.bbox.width - 3 * GAP
     fitting = []
     for line in lines:
         share = room / max(text_width([line], HEADING, "bold"), 1.0)
@@ -123,10 +123,10 @@ def thinned(labels: Sequence[str], first: float, spacing: float) -> tuple[dict[f
         spacing: Pixels from one place to the next.
 
     Example:
-        >>> thinned(["a", "b", "c"], first=0.5, spacing=20)
-        ({0.5: 'a', 1.5: 'b', 2.5: 'c'}, 10.0)
+        >>> thinned(["a", "b", "c"], first=0.5, spacing=21)
+        ({0.5: 'a', 1.5: 'b', 2.5: 'c'}, 12.0)
         >>> thinned(["a", "b", "c"], first=0.5, spacing=10)
-        ({0.5: 'a', 2.5: 'c'}, 8.0)
+        ({0.5: 'a', 2.5: 'c'}, 9.5)
     """
     size = TEXT if spacing >= line_height(TEXT) else SMALL
     return {first + i: labels[i] for i in range(0, len(labels), ceil(line_height(size) / spacing))}, size

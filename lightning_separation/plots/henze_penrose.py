@@ -141,19 +141,19 @@ def _merged(sequences: Sequence[Sequence[str]]) -> list[str]:
 def _heatmap(values: NDArray[np.float64], layers: Sequence[str], pairs: Sequence[str], lines: Sequence[str]) -> Figure:
     rows, columns = values.shape
     pair_width = layout.text_width(pairs)
-    cell_width = min(max(min(810 / columns, 64), 360 / columns, 18), 4000 / columns)
-    if cell_width < pair_width + GAP <= 810 / columns:  # then the names can lie
+    cell_width = min(max(min(945 / columns, 64), 360 / columns, 21), 4000 / columns)
+    if cell_width < pair_width + GAP <= 945 / columns:  # then the names can lie
         cell_width = pair_width + GAP
     upright = pair_width + GAP > cell_width
-    cell_height = min(max(480 / rows, min(700 / rows, 17.5), 14), max(36, min(144 / rows, 60)), 2800 / rows)
+    cell_height = min(max(480 / rows, min(840 / rows, 21), 16.5), max(36, min(144 / rows, 60)), 3300 / rows)
     width, height = columns * cell_width, rows * cell_height
     strip_height = min(max(height, 120), 240)
 
     row_labels, row_size = layout.thinned(layers, 0.5, cell_height)
     column_labels, column_size = layout.thinned(pairs, 0.5, cell_width)
-    left, top = 2 * GAP + layout.text_width(layers, row_size), layout.title_height(lines)
+    left, top = 3 * GAP + layout.text_width(layers, row_size), layout.title_height(lines)
     below = 3 * GAP + (pair_width if upright else layout.pixels(TEXT))
-    figure = layout.new_figure(left + width + 115, top + max(height + below, strip_height + 50))
+    figure = layout.new_figure(left + width + 135, top + max(height + below, strip_height + 50))
 
     axes = layout.add_axes(figure, left, top, width, height)
     colors = matplotlib.colormaps["viridis"]
@@ -200,13 +200,13 @@ def _depth(
     marks = range(0) if len(named) == num else [round(i * (num - 1) / 4) for i in range(5)]
     strip_labels = {(i + 0.5) / num: epochs[i] for i in marks}
 
-    width, height = min(max(80.0 * depth, 480), 880), 340.0
+    width, height = min(max(75.0 * depth, 400), 1040), 340.0
     margin = 2 * GAP if depth > 1 else width / 2
     spacing = (width - 2 * margin) / (depth - 1) if depth > 1 else width
     column_labels, column_size = layout.thinned(layers, 0, spacing)
     layer_width = layout.text_width(layers, column_size)
     upright = layer_width + GAP > spacing
-    left, top = 110.0, layout.title_height(lines)
+    left, top = 128.0, layout.title_height(lines)
     right = 5 * GAP + layout.text_width(named, weight="bold")
     strip_width = 14 + 3 * GAP + layout.text_width(strip_labels.values()) if strip_labels else 0.0
     below = 3 * GAP + (layer_width if upright else layout.pixels(TEXT))

@@ -14,8 +14,8 @@ from tests.helpers import Classifier, blobs, loader, trainer
 
 def record(num_classes, layers=("input", "fc")):
     rng = np.random.default_rng(0)
-    pairs = {name: ("pair",) for name in ("divergence", "p_value", "bayes_lower", "bayes_upper")}
-    numbers = {name: () for name in ("separation", "separation_min", "bayes_error")}
+    pairs = dict.fromkeys(("divergence", "p_value", "bayes_lower", "bayes_upper"), ("pair",))
+    numbers = dict.fromkeys(("separation", "separation_min", "bayes_error"), ())
     values = {
         layer: {name: rng.random((num_classes, num_classes)) for name in pairs} | dict.fromkeys(numbers, 0.5)
         for layer in layers
