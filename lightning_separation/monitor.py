@@ -325,9 +325,8 @@ class SeparationMonitor(Callback):
 
     def _remember(self, record: Record) -> None:
         if found := record.findings.get("henze_penrose"):
-            label = record.epoch if record.stage == "fit" else f"{record.stage}, epoch {record.epoch}"
-            self._history.pop(label, None)
-            self._history[label] = {
+            self._history.pop(record.label, None)  # the latest comes last
+            self._history[record.label] = {
                 layer: found[layer]["separation"].item() for layer in record.layers if layer in found
             }
 

@@ -44,12 +44,13 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     values = {layer: found[layer]["divergence"] for layer in layers}
     fewest, most = int(record.counts.min()), int(record.counts.max())
     size = f"{most}" if fewest == most else f"{fewest} to {most}"
-    when = f"epoch {record.epoch}, {record.split}, {size} samples a class"
+    whose = "" if name == "separation" else f"{name}: "
+    when = f"{record.when}, {record.split}, {size} samples a class"
     shown.figures[f"{name}_figures/layers_by_pairs"] = lambda: separation_heatmap(
-        values, record.class_names, title=f"Henze-Penrose separation, {when}"
+        values, record.class_names, title=f"{whose}Henze-Penrose separation, {when}"
     )
     shown.figures[f"{name}_figures/depth"] = lambda: separation_depth(
-        history, title=f"Separation against depth, {when}"
+        history, title=f"{whose}Separation against depth, {when}"
     )
     shown.tables[f"{name}_tables/hardest_pairs"] = _hardest_pairs(record, layers[-1])
     return shown
@@ -69,11 +70,11 @@ def _hardest_pairs(record: Record, last: str) -> Table:
             row += [f"{found[last]['p_value'][a, b]:.1g}"]
             row += [f"{found[last]['bayes_lower'][a, b]:.3f} to {found[last]['bayes_upper'][a, b]:.3f}"]
         rows.append(row)
-    header = ["class", "class", f"separation in {first}", f"in {last}"]
+    header = ["class a", "class b", f"separation in {first}", f"in {last}"]
     if "p_value" in found[last]:
         header += [f"p in {last}", "best possible error for the pair"]
     caption = (
-        f"The {len(rows)} hardest of {len(pairs)} pairs in `{last}`, epoch {record.epoch}. "
+        f"The {len(rows)} hardest of {len(pairs)} pairs in `{last}`, {record.when}. "
         "Errors hold for the balance of classes in the sample."
     )
     return Table(header, rows, caption)

@@ -54,6 +54,18 @@ class Record:
     findings: dict[str, Findings]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def label(self) -> int | str:
+        """What a curve of this record is called: the epoch of a fit, else the stage."""
+        if self.stage == "fit":
+            return self.epoch
+        return "before training" if self.stage == "validate" and self.step == 0 else f"{self.stage}, epoch {self.epoch}"
+
+    @property
+    def when(self) -> str:
+        """The label as a title says it."""
+        return f"epoch {self.label}" if self.stage == "fit" else str(self.label)
+
     def to_pandas(self) -> pandas.DataFrame:
         """The findings as a tidy table, one number a row.
 
@@ -79,7 +91,7 @@ class Record:
 
         found = self.findings[analysis]
         values = {layer: found[layer][quantity] for layer in self.layers if layer in found}
-        return separation_heatmap(values, self.class_names, title=f"{quantity.replace('_', ' ')}, epoch {self.epoch}")
+        return separation_heatmap(values, self.class_names, title=f"{quantity.replace('_', ' ')}, {self.when}")
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """The rows of the tidy table, in the order of ``COLUMNS``."""

@@ -93,11 +93,12 @@ class Run:
         from ..plots import separation_depth
 
         values = self.array(analysis, quantity)
-        stages = {record.stage for record in self.records}
-        labels = [r.epoch if len(stages) == 1 else f"{r.stage}, epoch {r.epoch}" for r in self.records]
-        return separation_depth(
-            {label: dict(zip(self.layers, row, strict=True)) for label, row in zip(labels, values, strict=True)}
-        )
+        curves: dict[int | str, dict[str, float]] = {}
+        for record, row in zip(self.records, values, strict=True):
+            alike = sum(str(label).startswith(str(record.label)) for label in curves if isinstance(label, str))
+            label = f"{record.label} ({alike + 1})" if record.label in curves else record.label
+            curves[label] = dict(zip(self.layers, row.tolist(), strict=True))
+        return separation_depth(curves)
 
 
 def load_run(path: str | Path) -> Run:

@@ -67,7 +67,7 @@ def test_tensorboard_and_csv_show_it_on_the_users_own_axis(tmp_path):
     assert {"separation_figures/layers_by_pairs", "separation_figures/depth"} <= set(tags["images"])
     assert [event.step for event in events.Images("separation_figures/depth")] == steps
     text = events.Tensors("separation_tables/hardest_pairs/text_summary")[-1].tensor_proto.string_val[0].decode()
-    assert "| class | class |" in text
+    assert "| class a | class b |" in text
     metrics = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text()
     assert "separation/net.3" in metrics.splitlines()[0]
     assert load_run(t.log_dir).records[-1].step == steps[-1]
