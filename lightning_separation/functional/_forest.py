@@ -264,17 +264,18 @@ class _LowerBounds:
         self.largest_slack = torch.zeros(num, dtype=torch.float64, device=points.device)
         # Median over groups of their means: near most points even when one group lies far from the others.
         means = [points.coordinates(nodes[:n]).mean(0) for nodes, n in zip(index, counts.tolist(), strict=True)]
-        centre = torch.stack(means).median(0).values.double()
+        # Any constant will do: subtracting it costs one rounding, relative to the difference.
+        centre = torch.stack(means).median(0).values
         unit = torch.finfo(dtype).eps / 2
         # Rounding error of a sum of m products, relative to the sum of their magnitudes: at most m units, in practice
         # below 8 sqrt(m) (Higham & Mary 2019), with room for long sums whose errors share a sign.
         relative = min(width, max(8 * math.sqrt(width), width / 16)) * unit
-        shift = 2.0**-52 * math.sqrt(points.dim) * (centre.abs().max().item() + 1)  # error of centring in float64
         padding = torch.arange(size, device=points.device) >= counts[:, None]
         for part in torch.arange(num, device=points.device).split(max(1, _WORK // (size * width))):
-            x = (points.coordinates(index[part].flatten()).double() - centre).to(dtype).view(len(part), size, -1)
-            square = x.double().square().sum(2)
-            slack = (2 * relative + 8 * unit) * square + 4 * shift * (square.sqrt() + shift)
+            x = points.coordinates(index[part].flatten())
+            x = (x.to(torch.promote_types(x.dtype, dtype)) - centre).to(dtype).view(len(part), size, -1)
+            square = x.square().sum(2, dtype=torch.float64)
+            slack = (2 * relative + 8 * unit) * square
             slack.masked_fill_(padding[part], 0)
             self.right[part, :, :-2] = x
             self.right[part, :, -1] = (square - slack).masked_fill_(padding[part], _FAR).to(dtype)
