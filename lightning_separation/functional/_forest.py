@@ -26,12 +26,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree as _csgraph_tree
 from torch import Tensor
 
-from ._points import Points
+from ._points import WORK_ELEMENTS, Points
 
 _FAR = 1e30  # squared distance of padding to anything; coordinates are scaled to at most 1
 _TILE = 1 << 21  # distances between groups held at once: a processor's cache should hold them
 _INSIDE = 1 << 24  # distances inside groups held at once: Prim's algorithm takes one step in all of them together
-_WORK = 1 << 18  # coordinates converted at once
 _COARSE = 1 / 32  # share of surviving edges above which a float64 product costs less than verifying them one by one
 
 
@@ -261,25 +260,29 @@ class _LowerBounds:
     def __init__(self, points: Points, index: Tensor, counts: Tensor, dtype: torch.dtype) -> None:
         (num, size), width = index.shape, points.dim + 2
         self.right = torch.ones(num, size, width, dtype=dtype, device=points.device)
-        self.largest_slack = torch.zeros(num, dtype=torch.float64, device=points.device)
-        # Median over groups of their means: near most points even when one group lies far from the others.
-        means = [points.coordinates(nodes[:n]).mean(0) for nodes, n in zip(index, counts.tolist(), strict=True)]
+        # Median over groups of their means: near most points even when one group lies far from the others. Points are
+        # in the order of a hash, so the first ones are a random sample.
+        means = [
+            points.coordinates(nodes[: min(n, 32)]).mean(0) for nodes, n in zip(index, counts.tolist(), strict=True)
+        ]
         # Any constant will do: subtracting it costs one rounding, relative to the difference.
         centre = torch.stack(means).median(0).values
         unit = torch.finfo(dtype).eps / 2
         # Rounding error of a sum of m products, relative to the sum of their magnitudes: at most m units, in practice
         # below 8 sqrt(m) (Higham & Mary 2019), with room for long sums whose errors share a sign.
         relative = min(width, max(8 * math.sqrt(width), width / 16)) * unit
+        square = torch.zeros(num, size, dtype=torch.float64, device=points.device)
+        rows = max(1, WORK_ELEMENTS // width)
+        flat = (x.flatten(0, 1).split(rows) for x in (self.right, index, square))
+        for right, nodes, out in zip(*flat, strict=True):
+            x = points.coordinates(nodes)
+            x = (x.to(torch.promote_types(x.dtype, dtype)) - centre).to(dtype)
+            right[:, :-2] = x
+            out.copy_(x.square().sum(1, dtype=torch.float64))
+        slack = (2 * relative + 8 * unit) * square
         padding = torch.arange(size, device=points.device) >= counts[:, None]
-        for part in torch.arange(num, device=points.device).split(max(1, _WORK // (size * width))):
-            x = points.coordinates(index[part].flatten())
-            x = (x.to(torch.promote_types(x.dtype, dtype)) - centre).to(dtype).view(len(part), size, -1)
-            square = x.square().sum(2, dtype=torch.float64)
-            slack = (2 * relative + 8 * unit) * square
-            slack.masked_fill_(padding[part], 0)
-            self.right[part, :, :-2] = x
-            self.right[part, :, -1] = (square - slack).masked_fill_(padding[part], _FAR).to(dtype)
-            self.largest_slack[part] = slack.amax(1)
+        self.right[:, :, -1] = (square - slack).masked_fill_(padding, _FAR).to(dtype)
+        self.largest_slack = slack.masked_fill_(padding, 0).amax(1)
 
     def left(self, groups: Tensor | slice) -> Tensor:
         left = self.right[groups].clone()

@@ -10,7 +10,9 @@ from torch import Tensor
 
 Distance = Literal["euclidean", "cosine"]
 
-_WORK_ELEMENTS = 1 << 16  # elements of a float64 work block: half a megabyte, small enough for a processor's cache
+# Elements of a float64 work block: small enough for a processor's cache, and just too small for torch to share among
+# threads. Thousands of short parallel regions cost up to a hundred times the work when another process needs a core.
+WORK_ELEMENTS = 3 << 13
 
 
 class Points:
@@ -39,7 +41,8 @@ class Points:
         self.dim = rows.shape[1]
         largest = self.rows.abs().max().item()
         # A power of two: the scaled coordinates are exact and their squares cannot overflow.
-        self.scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
+        exponent = min(max(math.frexp(largest)[1], -120), 1023)  # its inverse is a number in float32 or float64
+        self.scale = 2.0**-exponent if largest > 0 else 1.0
         if self.rows.dtype == torch.float64:
             self.rows = self.rows * self.scale
             self._unit = 1.0
@@ -63,7 +66,7 @@ class Points:
         Differences are taken before squaring, so nothing cancels. All blocks have the same shape whatever E is: the
         order of summation, and so the last bit, depends on the two rows alone.
         """
-        size = min(max(2, _WORK_ELEMENTS // self.dim), 1024)
+        size = min(max(2, WORK_ELEMENTS // self.dim), 1024)
         out = torch.empty(len(u), dtype=torch.float64, device=self.device)
         for start in range(0, len(u), size):
             stop = min(start + size, len(u))
@@ -110,7 +113,7 @@ def _row_hash(rows: Tensor, attempt: int) -> Tensor:
     factors = torch.randint(-(2**63), 2**63 - 1, (rows.shape[1],), generator=generator, dtype=torch.int64, device="cpu")
     factors = (factors | 1).to(rows.device)
     out = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-    size = max(1, _WORK_ELEMENTS // rows.shape[1])
+    size = max(1, WORK_ELEMENTS // rows.shape[1])
     for start in range(0, len(rows), size):
         block = rows[start : start + size].to(torch.float64) + 0.0  # + 0.0 makes -0.0 and 0.0 one value
         bits = block.view(torch.int64)

@@ -106,7 +106,7 @@ def test_how_the_work_is_cut(seed, kind, num_trees):
     whole = results()
     with (
         patch.multiple(_trees, _LARGEST=8, _SMALLEST=4, _NODES=1),
-        patch.multiple(_forest, _TILE=200, _INSIDE=100, _WORK=16),
+        patch.multiple(_forest, _TILE=200, _INSIDE=100, WORK_ELEMENTS=16),
     ):
         parts = results()
     assert (whole is None) == (parts is None)
