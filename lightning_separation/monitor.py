@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +19,19 @@ from .analyses import Analysis
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
 from .capture.targets import TargetFn
+from .errors import MonitorError
 from .loggers import KINDS, displays, emit
-from .records import Findings, Record, save_record, save_run_info
-from .schedule import is_due, is_final_epoch, is_last_in_epoch, never_validated
-from .settings import check_analyses, check_choice, check_positive, find_network, package_versions, parse_bytes
-
-
-class MonitorError(RuntimeError):
-    """What ``on_error="raise"`` raises."""
+from .records import Findings, Record, forget_fit, save_record, save_run_info
+from .schedule import is_due, is_final, is_last_in_epoch, never_validated
+from .settings import (
+    check_analyses,
+    check_choice,
+    check_class_names,
+    check_positive,
+    find_network,
+    package_versions,
+    parse_bytes,
+)
 
 
 class SeparationMonitor(Callback):
@@ -38,7 +45,8 @@ class SeparationMonitor(Callback):
         layers: Names or glob patterns of modules (``"encoder.*"``), as in ``named_modules()``; None: every module
             without submodules that computes something. The network's input is always there, as ``"input"``.
         every_n_epochs: The first validation is analysed, then the first at least so many epochs after the last
-            analysed, and the final epoch's. Of several validations in one epoch the last.
+            analysed, and the final one's (unless early stopping ends the fit in between). Of several validations in one
+            epoch the last; where the length of an epoch is not known, each.
         epochs: The epochs to analyse, from 0, instead.
         samples_per_class: At most so many samples of each class, the first in the order of the loader.
         max_samples: At most so many where there are no classes.
@@ -63,7 +71,8 @@ class SeparationMonitor(Callback):
     ``bayes_error/<layer>`` (upper bound over all classes) and ``separation_last`` (the last layer's mean, to monitor);
     histograms ``separation_pairs/<layer>``; figures ``separation_figures/layers_by_pairs`` and ``.../depth``; the table
     ``separation_tables/hardest_pairs``. EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule
-    give them the same rhythm, since a value that does not exist at their first check makes them raise.
+    give them the same rhythm: a value that does not exist at their first check makes them raise, and one that is not
+    measured anew counts against EarlyStopping's patience.
 
     Raises:
         ValueError: For impossible settings at once; for an unknown layer or network, epochs that are never validated,
@@ -102,14 +111,17 @@ class SeparationMonitor(Callback):
         check_positive(every_n_epochs=every_n_epochs, samples_per_class=samples_per_class, max_samples=max_samples)
         check_choice("pooling", pooling, ("mean", "max"))
         check_choice("on_error", on_error, ("warn", "raise"))
-        for kind in emit or ():
+        kinds = [emit] if isinstance(emit, str) else emit
+        for kind in kinds or ():
             check_choice("emit", kind, KINDS)
         for split in splits:
             check_choice("splits", split, ("val",))
-        if not name or not name.isprintable() or set(name) & set("/\\"):
+        if not name.strip(".") or not name.isprintable() or set(name) & set("/\\"):
             raise ValueError(f"name must be usable as a folder and a tag, not {name!r}")
-        if epochs is not None and (not epochs or min(epochs) < 0):
+        if epochs is not None and not (len(epochs) and all(isinstance(e, Integral) and e >= 0 for e in epochs)):
             raise ValueError(f"epochs must name epochs from 0, not {list(epochs)}")
+        if dataloader_idx < 0:
+            raise ValueError(f"dataloader_idx counts validation loaders from 0, not {dataloader_idx}")
         self.analyses = check_analyses(analyses)
         self.layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
         self.every_n_epochs = every_n_epochs
@@ -119,10 +131,10 @@ class SeparationMonitor(Callback):
         self.dataloader_idx = dataloader_idx
         self.network = network
         self.target_fn = target_fn
-        self.class_names = None if class_names is None else list(class_names)
+        self.class_names = check_class_names(class_names)
         self.splits = tuple(splits)
         self.pooling = pooling
-        self.emit = frozenset(KINDS if emit is None else emit)
+        self.emit = frozenset(KINDS if kinds is None else kinds)
         self.save = save
         self.dirpath = dirpath
         self.name = name
@@ -133,8 +145,10 @@ class SeparationMonitor(Callback):
         self._history: dict[int | str, dict[str, float]] = {}  # separation by layer, of every record so far
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
         self._capture: Capture | None = None
+        self._looked = False  # whether this fit has had an analysed validation
+        self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._notes: list[str] = []  # of the record in the making
-        self._said: set[str] = set()
+        self._said: set[tuple[str, str]] = set()
         self._described: set[Path] = set()  # folders that have a run.json
 
     # The Trainer's life cycle
@@ -142,6 +156,7 @@ class SeparationMonitor(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what depends on the Trainer and the module."""
         self._forget_capture()
+        self._looked = False
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [c for c in callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
         if len(monitors) > 1:
@@ -159,15 +174,35 @@ class SeparationMonitor(Callback):
             if not any(is_overridden(hook, pl_module) for hook in ("setup", "configure_model")):
                 raise
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the layers again: modules may have been built since ``setup``."""
+        self._choose_layers(pl_module)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
         epoch = trainer.current_epoch
-        if epoch == 0:
+        self._said.clear()
+        self._described.clear()
+        self._fresh = trainer.global_step == 0
+        if self._fresh:
             self._sample = self._new_sample()
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
         self._history = {key: row for key, row in self._history.items() if isinstance(key, str) or key < epoch}
         if not trainer.enable_validation:
-            self._report("validation", "there is no validation loop, so nothing will be analysed: add val_dataloaders")
+            self._report(
+                "validation",
+                "there is no validation loop, so nothing will be analysed: it needs val_dataloaders, a validation_step "
+                "and limit_val_batches above 0",
+            )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so if no validation was analysed."""
+        if trainer.enable_validation and not self._looked and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._report(
+                "schedule",
+                "no validation was analysed: none ran, or none in the epochs asked for "
+                f"(check_val_every_n_epoch={trainer.check_val_every_n_epoch}, {trainer.current_epoch} epochs)",
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register the hooks, if this validation is to be analysed."""
@@ -252,10 +287,24 @@ class SeparationMonitor(Callback):
             return True
         if not is_last_in_epoch(trainer):
             return False
+        if not self._due_analyses(trainer):
+            return False
         if self.epochs is not None:
             return trainer.current_epoch in self.epochs
         last = max(self._analysed.values(), default=None)
-        return is_due(trainer.current_epoch, last, self.every_n_epochs, is_final_epoch(trainer))
+        return is_due(trainer.current_epoch, last, self.every_n_epochs, is_final(trainer))
+
+    def _due_analyses(self, trainer: Trainer) -> list[Analysis]:
+        """Those whose own rhythm has come and that the data allow."""
+        if trainer.state.fn != "fit":
+            return self.analyses
+        without_classes = self._sample.chosen and self._sample.labels is None
+        due = []
+        for analysis in self.analyses:
+            rhythm, last = getattr(analysis, "every_n_epochs", None) or 1, self._analysed.get(analysis.name)
+            if is_due(trainer.current_epoch, last, rhythm, is_final(trainer)):
+                due.append(analysis)
+        return [analysis for analysis in due if not (without_classes and analysis.needs_classes)]
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._notes = []
@@ -270,7 +319,9 @@ class SeparationMonitor(Callback):
             pooling=self.pooling,
             max_memory=self.max_memory,
             report=self._report,
+            explicit=self.layers is not None,
         )
+        self._looked = True
         self._capture.start()
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -291,13 +342,11 @@ class SeparationMonitor(Callback):
         assert trainer.state.fn is not None  # a loop is running
         stage, epoch = trainer.state.fn.value, trainer.current_epoch
         findings: dict[str, Findings] = {}
-        for analysis in self.analyses:
+        for analysis in self._due_analyses(trainer):
             if analysis.needs_classes and snapshot.target is None:
                 continue
-            rhythm = getattr(analysis, "every_n_epochs", None) or 1
-            final = stage != "fit" or is_final_epoch(trainer)
-            if not is_due(epoch, self._analysed.get(analysis.name) if stage == "fit" else None, rhythm, final):
-                continue
+            if stage == "fit":
+                self._analysed[analysis.name] = epoch
             try:
                 found = analysis.compute(snapshot)
             except MonitorError:
@@ -305,8 +354,6 @@ class SeparationMonitor(Callback):
             except Exception as error:  # a user's analysis may raise anything; training goes on
                 self._report(analysis.name, f"it failed: {error!r}")
                 continue
-            if stage == "fit":
-                self._analysed[analysis.name] = epoch
             if found:
                 findings[analysis.name] = found
         return Record(
@@ -346,6 +393,8 @@ class SeparationMonitor(Callback):
             return
         try:
             if folder not in self._described:
+                if self._fresh and record.stage == "fit":
+                    forget_fit(folder)
                 save_run_info(folder, self._run_info(pl_module, record))
                 self._described.add(folder)
             save_record(folder, record)
@@ -394,14 +443,15 @@ class SeparationMonitor(Callback):
             self._capture.stop()
         self._capture = None
 
-    def _report(self, subject: str, reason: str) -> None:
+    def _report(self, subject: str, reason: str, *, harmless: bool = False) -> None:
         """Trouble with data or at run time: raised, or said once and kept with the record."""
         message = f"{subject}: {reason}"
-        if self.on_error == "raise":
+        if self.on_error == "raise" and not harmless:
             raise MonitorError(message)
         self._notes.append(message)
-        if message not in self._said:
-            self._said.add(message)
+        kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
+        if kind not in self._said:
+            self._said.add(kind)
             rank_zero_warn(f"SeparationMonitor {self.name!r}: {message}")
 
 

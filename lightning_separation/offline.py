@@ -18,7 +18,7 @@ from .capture.recorder import first_tensor
 from .capture.snapshot import unchanged
 from .capture.targets import TargetFn
 from .records import Record
-from .settings import check_analyses, check_choice, check_positive, parse_bytes
+from .settings import check_analyses, check_choice, check_class_names, check_positive, parse_bytes
 
 
 def analyze(
@@ -73,7 +73,7 @@ def analyze(
     chosen = check_analyses(analyses)
     notes: list[str] = []
 
-    def report(subject: str, reason: str) -> None:
+    def report(subject: str, reason: str, *, harmless: bool = False) -> None:
         notes.append(f"{subject}: {reason}")
         warnings.warn(f"analyze: {notes[-1]}", stacklevel=3)
 
@@ -83,10 +83,11 @@ def analyze(
         {"": network},
         Sample(samples_per_class, max_samples),
         target_fn=target_fn,
-        class_names=class_names,
+        class_names=check_class_names(class_names),
         pooling=pooling,
         max_memory=parse_bytes(max_memory),
         report=report,
+        explicit=layers is not None,
     )
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     modes = {module: module.training for module in network.modules()}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pytorch_lightning import Trainer
 
 
 def is_due(epoch: int, last: int | None, every_n_epochs: int, is_final: bool) -> bool:
-    """The first validation, then the first at least n epochs after the last analysed, and the final epoch's."""
-    return last is None or epoch - last >= every_n_epochs or (is_final and epoch != last)
+    """The first validation, then the first at least n epochs after the last analysed, and the final one.
+
+    Of several validations in one epoch the last counts: where it cannot be known, each of an epoch that is due.
+    """
+    return last is None or epoch == last or epoch - last >= every_n_epochs or is_final
 
 
 def never_validated(trainer: Trainer, epochs: Sequence[int]) -> list[int]:
@@ -17,27 +21,54 @@ def never_validated(trainer: Trainer, epochs: Sequence[int]) -> list[int]:
     if getattr(trainer, "fast_dev_run", False):
         return []
     every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs
-    beyond = float("inf") if most in (None, -1) else most
+    beyond = math.inf if most in (None, -1) else most
     return [epoch for epoch in epochs if epoch >= beyond or (epoch + 1) % every]
-
-
-def is_final_epoch(trainer: Trainer) -> bool:
-    """Whether no later epoch of this fit will be validated."""
-    every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs
-    if trainer.should_stop:
-        return True
-    steps = trainer.max_steps
-    if steps not in (None, -1) and trainer.num_training_batches != float("inf"):
-        until_next = every * trainer.num_training_batches // trainer.accumulate_grad_batches
-        if trainer.global_step + until_next > steps:
-            return True
-    return most not in (None, -1) and trainer.current_epoch + every >= most
 
 
 def is_last_in_epoch(trainer: Trainer) -> bool:
     """Whether no later validation will run in the current epoch; True where that cannot be known."""
-    batches, interval = trainer.num_training_batches, getattr(trainer, "val_check_batch", None)
-    if interval is None or interval == float("inf") or batches == float("inf"):
+    interval = _interval(trainer)
+    if math.isinf(interval) or math.isinf(trainer.num_training_batches):
         return True
-    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    return trainer.should_stop or done + interval > batches
+    return _stops(trainer) or interval > min(_left_in_epoch(trainer), _left_by_steps(trainer))
+
+
+def is_final(trainer: Trainer) -> bool:
+    """Whether no later validation will run in this fit, as far as can be known: early stopping comes unannounced."""
+    batches, most = trainer.num_training_batches, trainer.max_epochs
+    left_in_epoch, left = _left_in_epoch(trainer), _left_by_steps(trainer)
+    if most not in (None, -1):
+        left = min(left, left_in_epoch + (most - 1 - trainer.current_epoch) * batches)
+    every = trainer.check_val_every_n_epoch
+    if every is None or not is_last_in_epoch(trainer):
+        until_next = _interval(trainer)
+    else:
+        until_next = left_in_epoch + (every - 1) * batches + min(_interval(trainer), batches)
+    if math.isinf(until_next):  # the length of an epoch is not known
+        epochs_over = most not in (None, -1) and trainer.current_epoch + (every or 1) >= most
+        return _stops(trainer) or left <= 0 or epochs_over
+    return _stops(trainer) or until_next > left
+
+
+def _stops(trainer: Trainer) -> bool:
+    """Whether the Trainer stops after this validation, and not only when ``min_epochs`` are over."""
+    return trainer.should_stop and getattr(trainer.fit_loop, "_can_stop_early", True)
+
+
+def _interval(trainer: Trainer) -> float:
+    """Batches from one validation to the next in an epoch; infinite: one, at its end."""
+    interval = getattr(trainer, "val_check_batch", None)
+    return math.inf if interval is None else interval
+
+
+def _left_in_epoch(trainer: Trainer) -> float:
+    return trainer.num_training_batches - trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def _left_by_steps(trainer: Trainer) -> float:
+    """Batches until ``max_steps``, at the rate of optimizer steps so far (accumulation, several optimizers)."""
+    if trainer.max_steps in (None, -1):
+        return math.inf
+    batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    rate = max(trainer.global_step, 1) / max(batches, 1)
+    return math.ceil((trainer.max_steps - trainer.global_step) / rate)

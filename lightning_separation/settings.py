@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -45,8 +46,17 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
 def check_positive(**values: int) -> None:
     """Raise ValueError unless each value is a positive integer."""
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a positive integer, not {value!r}")
+
+
+def check_class_names(names: Sequence[str] | None) -> list[str] | None:
+    """Class names as a list; raise ValueError unless they differ."""
+    if names is None:
+        return None
+    if isinstance(names, str) or len(set(names)) < len(names):
+        raise ValueError(f"class_names must be a list of different names, not {names!r}")
+    return [str(name) for name in names]
 
 
 def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
@@ -61,7 +71,9 @@ def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
             raise ValueError(f"analyses: {analysis!r} has no name, needs_classes and compute(snapshot), or is a class")
     names = [analysis.name for analysis in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"analyses: the name {twice.pop()!r} occurs twice; findings are kept by name")
+        raise ValueError(
+            f"analyses: the name {twice.pop()!r} occurs twice; findings are kept by name, so use a second monitor"
+        )
     return chosen
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from ..capture import Snapshot
+from ..errors import MonitorError
 from ..records import Findings
 
 
@@ -30,7 +31,7 @@ class Analysis(Protocol):
         """Find what there is to find in a snapshot."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LayerAnalysis(ABC):
     """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
 
@@ -44,14 +45,24 @@ class LayerAnalysis(ABC):
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
+        patterns = [self.layers] if isinstance(self.layers, str) else self.layers
+        chosen = [x for x in snapshot.layers if patterns is None or any(x == p or fnmatchcase(x, p) for p in patterns)]
+        if not chosen:
+            snapshot.report(self.name, f"layers={patterns} fit none of {', '.join(snapshot.layers)}")
         found = {}
-        for layer in snapshot.layers:
-            if self.layers is None or any(layer == p or fnmatchcase(layer, p) for p in self.layers):
-                try:
-                    found[layer] = self.measure(snapshot.activations(layer), snapshot)
-                except ValueError as error:
-                    snapshot.report(layer, f"{self.name}: {error}")
+        for layer in chosen:
+            try:
+                found[layer] = self.measure(snapshot.activations(layer), snapshot)
+            except MonitorError:
+                raise
+            except Exception as error:  # the other layers can still be measured
+                reason = str(error) if isinstance(error, ValueError) else repr(error)
+                snapshot.report(layer, f"{self.name}: {reason}")
         return Findings(self.axes, found)
+
+    def __post_init__(self) -> None:
+        if self.every_n_epochs is not None and self.every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, not {self.every_n_epochs}")
 
     @property
     @abstractmethod

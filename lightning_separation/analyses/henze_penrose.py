@@ -26,12 +26,12 @@ class HenzePenrose(LayerAnalysis):
     A class with fewer than 5 samples is left out of the pairs, by name; its cells are NaN.
 
     Args:
-        layers: Names or glob patterns that narrow the monitor's.
-        every_n_epochs: Narrows the monitor's schedule.
         distance: ``"euclidean"`` or ``"cosine"``.
         num_trees: Edge-disjoint spanning trees per pair. A layer that has fewer is measured with those it has.
         multiclass: ``"pairwise"``: one tree for each pair of classes. ``"global"``: one tree over all points
             (generalised Henze-Penrose), another quantity: a third class can stand between two others.
+        layers: Names or glob patterns that narrow the monitor's.
+        every_n_epochs: Narrows the monitor's schedule.
 
     Found for each layer: ``divergence``, ``cross_edges``, and with ``"pairwise"`` ``z``, ``p_value``, ``bayes_lower``,
     ``bayes_upper`` (axes: pair); ``separation`` (mean divergence over pairs), ``separation_min`` (the hardest pair),
@@ -53,11 +53,13 @@ class HenzePenrose(LayerAnalysis):
     needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.distance not in get_args(Distance):
             raise ValueError(f"distance must be one of {get_args(Distance)}, not {self.distance!r}")
         if self.multiclass not in ("pairwise", "global"):
             raise ValueError(f'multiclass must be "pairwise" or "global", not {self.multiclass!r}')
-        if self.num_trees < 1 or (self.num_trees > 1 and self.multiclass == "global"):
+        most = 1 if self.multiclass == "global" else self.num_trees
+        if not isinstance(self.num_trees, int) or not 1 <= self.num_trees <= most:
             raise ValueError(f"num_trees must be at least 1, and 1 for a global tree, not {self.num_trees}")
 
     @property
@@ -72,10 +74,12 @@ class HenzePenrose(LayerAnalysis):
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer, if at least two classes have enough samples."""
         enough = snapshot.counts >= FEWEST_SAMPLES
-        for name, count in zip(snapshot.class_names, snapshot.counts.tolist(), strict=True):
-            if count < FEWEST_SAMPLES:
-                few = f"{count} sample{'s' * (count != 1)}, fewer than {FEWEST_SAMPLES}: left out of pairs"
-                snapshot.report(f"class {name}", few)
+        counts = dict(zip(snapshot.class_names, snapshot.counts.tolist(), strict=True))
+        few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST_SAMPLES]
+        if few:
+            more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+            classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
+            snapshot.report(self.name, f"{classes} left out of pairs: fewer than {FEWEST_SAMPLES} samples")
         if int(enough.sum()) < 2:
             seen = ", ".join(snapshot.class_names)
             snapshot.report(self.name, f"a separation needs two classes with {FEWEST_SAMPLES} samples; seen: {seen}")

@@ -31,9 +31,11 @@ class Capture:
         target_fn: See :func:`batch_labels`.
         class_names: Names of classes 0, 1, ...; None: their numbers.
         pooling: For layers whose rows differ in length.
-        max_memory: Bytes that held activations and work on them may take. A third may be held from the pass, a third is
-            for layers computed again, a third for the work on one layer.
+        max_memory: Bytes that held activations and the work on them may take. A sixth may be held from the pass (the
+            network's inputs included), a sixth by layers computed again; the work on one layer takes a few times its
+            size.
         report: Told of what is left out, and why.
+        explicit: Whether the user named the layers.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Capture:
         pooling: Pooling,
         max_memory: int,
         report: Report,
+        explicit: bool,
     ) -> None:
         self.root = root
         self.layers = layers
@@ -56,8 +59,9 @@ class Capture:
         self.target_fn = target_fn
         self.class_names = class_names
         self.pooling = pooling
-        self.budget = max_memory // 3
+        self.budget = max_memory // 6
         self.report = report
+        self.explicit = explicit
         self._recorder: Recorder | None = None
         self._labels: list[Tensor] | None = None
 
@@ -110,7 +114,12 @@ class Capture:
         """The network has seen it."""
         if self._recorder is not None:
             self._recorder.end_batch()
-            if self.sample.passed:
+            if self._recorder.call_bytes > self.budget:
+                rows, need = sum(self._recorder.batch_rows), self._recorder.call_bytes
+                self.stop()
+                sizes = f"the inputs of the first {rows} samples need {need:,} bytes, max_memory leaves {self.budget:,}"
+                self.report("input", f"{sizes}: raise it, or take fewer samples")
+            elif self.sample.passed:
                 self._recorder.detach()
 
     def finish(self, forward_context: Context = nullcontext) -> Snapshot:
@@ -133,7 +142,7 @@ class Capture:
         self.networks = recorder.networks
         labels = torch.cat(self._labels) if self._labels else None
         self._check_same_samples(labels, sum(recorder.batch_rows))
-        return Snapshot(recorder, labels, self._names(labels), forward_context, self.report)
+        return Snapshot(recorder, labels, self._names(labels), forward_context, self.report, self.explicit)
 
     def _batch_labels(self, batch: Any) -> Tensor | None:
         if self._labels is None:

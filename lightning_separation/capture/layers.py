@@ -53,21 +53,29 @@ def select_layers(
     return chosen
 
 
+def ancestors(root: nn.Module, name: str) -> list[nn.Module]:
+    """The modules around a module and itself, from the outermost in."""
+    modules = [root]
+    for part in name.split(".") if name else ():
+        modules.append(modules[-1]._modules[part])  # type: ignore[arg-type]  # also of TorchScript modules
+    return modules
+
+
 def is_helper(root: nn.Module, name: str) -> bool:
-    """Whether the module of that name is, or is part of, a loss or a metric."""
-    module, parts = root, name.split(".") if name else []
-    for part in ["", *parts]:
-        module = module.get_submodule(part)
-        if isinstance(module, Metric | MetricCollection) or type(module).__module__ == "torch.nn.modules.loss":
-            return True
-    return False
+    """Whether the module of that name is, or is part of, a loss, a metric or a parametrization of weights."""
+    return ".parametrizations." in f".{name}." or any(_is_loss_or_metric(m) for m in ancestors(root, name))
+
+
+def _is_loss_or_metric(module: nn.Module) -> bool:
+    is_loss = any(cls.__module__ == "torch.nn.modules.loss" for cls in type(module).__mro__)
+    return is_loss or isinstance(module, Metric | MetricCollection)
 
 
 def _computes(root: nn.Module, name: str, module: nn.Module) -> bool:
-    inside_attention = any(
-        isinstance(root.get_submodule(name[:dot]), nn.MultiheadAttention) for dot, c in enumerate(name) if c == "."
-    )  # its parts are used without being called
-    is_leaf = not any(module.children()) or isinstance(module, nn.MultiheadAttention)
+    # The parts of an attention module are used without being called.
+    inside_attention = any(isinstance(m, nn.MultiheadAttention) for m in ancestors(root, name)[:-1])
+    parts = [part for part, _ in module.named_children() if part != "parametrizations"]
+    is_leaf = not parts or isinstance(module, nn.MultiheadAttention)
     return is_leaf and not inside_attention and not isinstance(module, _NO_LAYER)
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, MutableMapping
+from copy import copy
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .buffers import Pooling, RowBuffer
-from .layers import is_helper
+from .layers import ancestors, is_helper
 
-Report = Callable[[str, str], None]
-"""Called with a layer's name and the reason why it is left out."""
+
+class Report(Protocol):
+    """Told of what is left out, and why; may raise unless ``harmless``."""
+
+    def __call__(self, subject: str, reason: str, *, harmless: bool = False) -> None:
+        """Report."""
 
 
 class Call(NamedTuple):
@@ -39,6 +44,7 @@ class Recorder:
         budget: Bytes that may be held. Above it the largest layers are dropped.
         expected: Rows that will come, if known; else 0.
         skip: Layers not to keep; they only get their place in the order.
+        keep_calls: Whether to keep what the networks were called with.
         report: Told of layers that cannot be kept.
 
     Attributes:
@@ -46,6 +52,7 @@ class Recorder:
         order: For every layer that ran its module's name, in order of execution.
         buffers: The rows of the layers that are held.
         calls: For every batch with rows what each network was called with.
+        call_bytes: Memory that ``calls`` hold.
         batch_rows: For every batch with rows their number.
         row_bytes: Bytes of one row of each layer.
     """
@@ -60,6 +67,7 @@ class Recorder:
         budget: int,
         expected: int = 0,
         skip: frozenset[str] = frozenset(),
+        keep_calls: bool = True,
         report: Report,
     ) -> None:
         self.root = root
@@ -70,11 +78,13 @@ class Recorder:
         self.order: dict[str, str] = {}
         self.buffers: dict[str, RowBuffer] = {}
         self.calls: list[dict[str, Call]] = []
+        self.call_bytes = 0
         self.batch_rows: list[int] = []
         self.row_bytes: dict[str, int] = {}
         self._find_networks = networks is None
         self._expected = expected
         self._skip = set(skip)
+        self._keep_calls = keep_calls
         self._report = report
         self._handles: list[RemovableHandle] = []
         self._finders: list[RemovableHandle] = []
@@ -140,10 +150,15 @@ class Recorder:
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self._rows is None:
                 return
-            if self._depth == 0 and name not in self.calls[-1]:
+            # What has no parameters and is given several things behind a network is a loss of the user's own.
+            found_before = self._find_networks and bool(self.networks) and name not in self.networks
+            judges = found_before and len(args) + len(kwargs) > 1 and next(module.parameters(), None) is None
+            if self._depth == 0 and name not in self.calls[-1] and not judges:
                 self._open = name
                 self.networks[name] = module
-                self.calls[-1][name] = Call(*_take_rows((args, kwargs), self._rows, self._size))
+                call = Call(*_take_rows((args, kwargs), self._rows, self._size)) if self._keep_calls else Call((), {})
+                self.calls[-1][name] = call
+                self.call_bytes += _nbytes(call)
             self._depth += 1
 
         def leave(*_: Any) -> None:
@@ -156,6 +171,8 @@ class Recorder:
         return [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
 
     def _keeper(self, name: str) -> Callable[..., None]:
+        axis = _batch_axis(self.root, name)
+
         def keep(module: nn.Module, _: Any, output: Any) -> None:
             rows = self._rows
             if rows is None or self._open is None:
@@ -166,9 +183,10 @@ class Recorder:
             if key in self._skip:
                 return
             try:
-                self._keep(key, _rows_of(output, _batch_axis(module), self._size), rows)
-            except ValueError as error:
+                self._keep(key, _rows_of(output, axis, self._size), rows)
+            except Exception as error:  # whatever it is, it must not end the user's validation
                 self._drop(key)
+                self.row_bytes.pop(key, None)
                 self._report(key, str(error))
 
         return keep
@@ -179,7 +197,7 @@ class Recorder:
         buffer = self.buffers[key]
         buffer.append(output.detach().index_select(0, rows.to(output.device)))
         self.row_bytes[key] = buffer.row_bytes
-        while sum(buffer.nbytes for buffer in self.buffers.values()) > self.budget:
+        while self.buffers and self.call_bytes + sum(b.nbytes for b in self.buffers.values()) > self.budget:
             self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
 
     def _drop(self, key: str) -> None:
@@ -188,9 +206,13 @@ class Recorder:
 
 
 def changes_when_hooked(root: nn.Module, name: str) -> bool:
-    """Whether a hook on the module makes it compute in another way: parts of a fused ``nn.TransformerEncoderLayer``."""
-    ends = [dot for dot, char in enumerate(name) if char == "."] + [len(name)]
-    return any(isinstance(root.get_submodule(name[:end]), nn.TransformerEncoderLayer) for end in ends)
+    """Whether a hook on the module would change how it computes.
+
+    A fused ``nn.TransformerEncoderLayer`` takes another way if one of its parts has a hook; a compiled graph is compiled
+    again, the hook with it.
+    """
+    *around, module = ancestors(root, name)
+    return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(_is_compiled, around))
 
 
 def _take_rows(value: Any, rows: Tensor, size: int) -> Any:
@@ -198,13 +220,32 @@ def _take_rows(value: Any, rows: Tensor, size: int) -> Any:
     if isinstance(value, Tensor):
         has_rows = value.ndim > 0 and len(value) == size
         return value.detach().index_select(0, rows.to(value.device)) if has_rows else value
-    make: Any = type(value)
-    if isinstance(value, Mapping):
-        return make({key: _take_rows(item, rows, size) for key, item in value.items()})
-    if isinstance(value, tuple | list):
+    if isinstance(value, MutableMapping):
+        taken: Any = copy(value)
+        for key, item in value.items():
+            taken[key] = _take_rows(item, rows, size)
+        return taken
+    if isinstance(value, list):
+        taken = copy(value)
+        taken[:] = [_take_rows(item, rows, size) for item in value]
+        return taken
+    if isinstance(value, tuple):
         items = [_take_rows(item, rows, size) for item in value]
-        return make(*items) if hasattr(value, "_fields") else make(items)
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     return value
+
+
+def _nbytes(value: Any) -> int:
+    """Memory of the tensors in a structure."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def first_tensor(value: Any) -> Tensor | None:
@@ -220,8 +261,16 @@ def first_tensor(value: Any) -> Tensor | None:
     return None
 
 
-def _batch_axis(module: nn.Module) -> int:
-    return 1 if isinstance(module, nn.RNNBase) and not module.batch_first else 0
+def _batch_axis(root: nn.Module, name: str) -> int:
+    """Where a module has its samples: 1 in modules whose sequences come first, and in their parts."""
+    for module in ancestors(root, name):
+        if isinstance(module, nn.TransformerEncoder | nn.TransformerDecoder):
+            module = module.layers[0]
+        if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+            module = module.self_attn
+        if isinstance(module, nn.RNNBase | nn.MultiheadAttention) and not module.batch_first:
+            return 1
+    return 0
 
 
 def _rows_of(output: Any, axis: int, size: int) -> Tensor:

@@ -26,6 +26,7 @@ class Snapshot:
         class_names: Name of every class that occurs in ``labels``, ascending.
         forward_context: In what the network is run again (the Trainer's autocast).
         report: Told of what is left out, and why.
+        explicit: Whether the user named the layers: then one that does not run is trouble.
 
     Attributes:
         layers: In order of execution; the network's input first.
@@ -42,11 +43,13 @@ class Snapshot:
         class_names: Sequence[str],
         forward_context: Context,
         report: Report,
+        explicit: bool,
     ) -> None:
         self.class_names = list(class_names)
         self.target = None if labels is None else labels.unique(return_inverse=True)[1]
         self.counts = torch.zeros(0, dtype=torch.int64) if self.target is None else self.target.bincount()
         self.report = report
+        self._explicit = explicit
         self._recorder = recorder
         self._forward_context = forward_context
         self._again: dict[str, Tensor] = {}
@@ -107,9 +110,13 @@ class Snapshot:
             for name in sorted(unseen):
                 self.report(name, f"hooks saw nothing, and running the network again failed: {error}")
             return list(recorder.order)
-        for name in recorder.layers:
-            if name in unseen - set(found.order.values()):
-                self.report(name, "it produced nothing: the network ran without calling it")
+        never = [name for name in recorder.layers if name in unseen - set(found.order.values())]
+        for name in never if self._explicit else ():
+            self.report(name, "it produced nothing: the network ran without calling it")
+        if never and not self._explicit:
+            more = f" and {len(never) - 10} more" if len(never) > 10 else ""
+            names = f"{', '.join(never[:10])}{more}"
+            self.report("layers", f"the network ran without calling {names}: nothing to see of them", harmless=True)
         recorder.row_bytes = {**found.row_bytes, **recorder.row_bytes}
         recorder.order = {**found.order, **recorder.order}
         return list(found.order)
@@ -160,6 +167,7 @@ class Snapshot:
             budget=budget,
             expected=expected,
             skip=skip,
+            keep_calls=False,
             report=self.report,
         )
         with unchanged(recorder.root), self._forward_context():

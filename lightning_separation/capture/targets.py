@@ -30,7 +30,10 @@ def batch_labels(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Ten
     if target_fn is False:
         raise NoClassesError("target_fn=False")
     if target_fn is not None:
-        target = target_fn(batch)
+        try:
+            target = target_fn(batch)
+        except Exception as error:  # the user's own function
+            raise NoClassesError(f"target_fn failed: {error!r}") from error
     elif isinstance(batch, Mapping):
         key = next((key for key in _KEYS if key in batch), None)
         if key is None:
@@ -55,7 +58,7 @@ def _as_labels(target: Any) -> Tensor:
     if target.ndim != 1:
         raise NoClassesError(f"the target, of shape {tuple(target.shape)}, is not one class for each sample")
     if target.is_floating_point() or target.is_complex():
-        if target.is_complex() or not bool((target == target.round()).all()):
+        if target.is_complex() or not bool((target.isfinite() & (target == target.round())).all()):
             raise NoClassesError("the target holds numbers that are not integers")
         target = target.long()
     return target.long() if target.dtype == torch.bool else target

@@ -66,9 +66,13 @@ def emit(
             give(kind, tag, value)
     taken = any("figures" in adapter.takes for adapter in adapters)
     for tag, draw in shown.figures.items() if "figures" in kinds and (taken or folder) else ():
-        figure = draw()
+        try:
+            figure = draw()
+            if folder is not None and not taken:
+                folder.mkdir(parents=True, exist_ok=True)
+                figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")
+        except Exception as error:  # neither must a figure, or the disk
+            report("figures", f"{tag} was not drawn: {error!r}")
+            continue
         if taken:
             give("figures", tag, figure)
-        elif folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")

@@ -27,12 +27,14 @@ class SampleBuffer(Metric):
     full_state_update = True  # which samples are kept depends on those kept before
     features: list[Tensor]
     target: list[Tensor]
+    samples_per_class: Tensor
 
     def __init__(self, samples_per_class: int = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if samples_per_class < 1:
             raise ValueError(f"samples_per_class must be at least 1, not {samples_per_class}")
-        self.samples_per_class = samples_per_class
+        # As a state: metrics of a collection share one buffer if all their states are equal, so only with equal caps.
+        self.add_state("samples_per_class", torch.tensor(samples_per_class), dist_reduce_fx="max")
         self.add_state("features", [], dist_reduce_fx="cat")
         self.add_state("target", [], dist_reduce_fx="cat")
 
@@ -52,7 +54,7 @@ class SampleBuffer(Metric):
                 f"of shape {tuple(target.shape)}"
             )
         seen = dim_zero_cat(self.target) if self.target else target[:0]
-        rows = rows_within_cap(target, self.samples_per_class, seen)
+        rows = rows_within_cap(target, int(self.samples_per_class), seen)
         if len(rows):
             self.features.append(features.detach().flatten(1 if features.ndim > 1 else 0)[rows].reshape(len(rows), -1))
             self.target.append(target[rows])
@@ -62,5 +64,5 @@ class SampleBuffer(Metric):
         if not len(self.target):
             return torch.zeros(0, 1, device=self.device), torch.zeros(0, dtype=torch.int64, device=self.device)
         features, target = dim_zero_cat(self.features), dim_zero_cat(self.target)
-        rows = rows_within_cap(target, self.samples_per_class, target[:0])
+        rows = rows_within_cap(target, int(self.samples_per_class), target[:0])
         return features[rows], target[rows]

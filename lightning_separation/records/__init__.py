@@ -2,6 +2,15 @@
 
 from .findings import Findings
 from .record import Record
-from .storage import load_record, load_run_info, save_record, save_run_info
+from .storage import NotARecordError, forget_fit, load_record, load_run_info, save_record, save_run_info
 
-__all__ = ["Findings", "Record", "load_record", "load_run_info", "save_record", "save_run_info"]
+__all__ = [
+    "Findings",
+    "NotARecordError",
+    "Record",
+    "forget_fit",
+    "load_record",
+    "load_run_info",
+    "save_record",
+    "save_run_info",
+]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from .record import Record
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+
+
+class NotARecordError(ValueError):
+    """A file is no record, or not a whole one."""
 
 
 def save_run_info(folder: Path, info: Mapping[str, Any]) -> None:
@@ -29,9 +34,20 @@ def load_run_info(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: If a newer version of the package wrote it.
     """
-    info = json.loads((folder / RUN_FILE).read_text())
-    _check_schema(info["schema"], folder / RUN_FILE)
+    path = folder / RUN_FILE
+    try:
+        info: dict[str, Any] = json.loads(path.read_text())
+        schema = info["schema"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise NotARecordError(f"{path} is not what a monitor writes: {error!r}") from error
+    _check_schema(schema, path)
     return info
+
+
+def forget_fit(folder: Path) -> None:
+    """Remove the records of an earlier fit: another one begins in the same folder."""
+    for file in folder.glob("fit-*.npz"):
+        file.unlink()
 
 
 def save_record(folder: Path, record: Record) -> Path:
@@ -43,7 +59,7 @@ def save_record(folder: Path, record: Record) -> Path:
     path = folder / f"{stem}.npz"
     if record.stage != "fit":
         number = 0
-        while (path := folder / f"{stem}-{number}.npz").exists():
+        while (path := folder / f"{stem}-{number:04d}.npz").exists():
             number += 1
     arrays: dict[str, Any] = {}
     index: list[dict[str, str]] = []
@@ -75,7 +91,18 @@ def load_record(path: Path) -> Record:
 
     Raises:
         ValueError: If a newer version of the package wrote it.
+        NotARecordError: If it is something else, or broken.
     """
+    try:
+        return _read(path)
+    except (BadZipFile, EOFError, KeyError, OSError, json.JSONDecodeError) as error:
+        raise NotARecordError(f"{path} is not a whole record: {error!r}") from error
+
+
+def _read(path: Path) -> Record:
+    with path.open("rb") as file:
+        if not is_zipfile(file):  # or NumPy would take it for a pickle
+            raise BadZipFile("no .npz file")
     with np.load(path, allow_pickle=False) as file:
         head = json.loads(file["head"].item())
         _check_schema(head["schema"], path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import Record, load_record, load_run_info
+from ..records import NotARecordError, Record, load_record, load_run_info
 from ..records.record import tidy_table
 from ..records.storage import RUN_FILE
 
@@ -116,12 +117,18 @@ def load_run(path: str | Path) -> Run:
             package wrote them.
     """
     path = Path(path)
+    path = path.parent if path.is_file() else path
     folders = [path] if (path / RUN_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{RUN_FILE}"))
     if not folders:
         raise FileNotFoundError(f"no {RUN_FILE} in {path} or a folder in it: not the log directory of an analysed run")
     if len(folders) > 1:
         names = ", ".join(str(folder) for folder in folders)
         raise ValueError(f"{path} holds the records of several monitors; load one of: {names}")
-    records = [load_record(file) for file in sorted(folders[0].glob("*.npz"))]
+    records = []
+    for file in sorted(folders[0].glob("*.npz")):
+        try:
+            records.append(load_record(file))
+        except NotARecordError as error:
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
     records.sort(key=lambda record: (record.step, record.epoch))
     return Run(records, load_run_info(folders[0]))

@@ -141,3 +141,10 @@ def test_metric_is_a_module_that_can_be_saved():
     holder = nn.Module()
     holder.metric = HenzePenroseDivergence()
     assert holder.state_dict() == {}
+
+
+def test_metrics_with_different_caps_share_nothing():
+    caps = {str(cap): HenzePenroseDivergence(samples_per_class=cap, reduction="none") for cap in (5, 30)}
+    collection = update(MetricCollection(caps))
+    assert torch.equal(collection.compute()["30"], henze_penrose_divergence(X, Y))
+    assert torch.equal(collection.compute()["5"], henze_penrose_divergence(X[:15], Y[:15]))

@@ -45,10 +45,15 @@ def said(root, monitor, *parts, **kwargs):
         ({"splits": ["train"]}, "splits"),
         ({"name": "a/b"}, "name"),
         ({"name": ""}, "name"),
+        ({"name": ".."}, "name"),
+        ({"dataloader_idx": -1}, "dataloader_idx"),
+        ({"epochs": [0.5]}, "epochs"),
+        ({"class_names": "abc"}, "class_names"),
+        ({"class_names": ["a", "a"]}, "class_names"),
         ({"epochs": []}, "epochs"),
         ({"epochs": [-1]}, "epochs"),
         ({"max_memory": "lots"}, "max_memory"),
-        ({"analyses": [HenzePenrose(), HenzePenrose()]}, "twice"),
+        ({"analyses": [HenzePenrose(), HenzePenrose()]}, "two are called"),
         ({"analyses": [HenzePenrose]}, "is a class"),
         ({"analyses": ["henze_penrose"]}, "compute"),
     ],
@@ -60,7 +65,14 @@ def test_impossible_settings_raise_at_once(settings, message):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"distance": "manhattan"}, {"multiclass": "one"}, {"num_trees": 0}, {"multiclass": "global", "num_trees": 2}],
+    [
+        {"distance": "manhattan"},
+        {"multiclass": "one"},
+        {"num_trees": 0},
+        {"multiclass": "global", "num_trees": 2},
+        {"num_trees": 1.5},
+        {"every_n_epochs": 0},
+    ],
 )
 def test_impossible_analyses_raise_at_once(settings):
     with pytest.raises(ValueError):
@@ -121,7 +133,7 @@ def test_a_class_with_one_sample_is_left_out_by_name(tmp_path):
     x, y = blobs(num_classes=2).tensors
     data = TensorDataset(torch.cat([x, torch.randn(1, 6)]), torch.cat([y, torch.tensor([2])]))
     monitor = SeparationMonitor(class_names=["cat", "dog", "fox"])
-    t = said(tmp_path, monitor, "class fox", "1 sample,", "left out of pairs", val=loader(data))
+    t = said(tmp_path, monitor, "class fox (1) left out of pairs", val=loader(data))
     record = load_run(t.log_dir).records[0]
     assert record.counts.tolist() == [20, 20, 1]
     divergence = record.findings["henze_penrose"]["net.3"]["divergence"]
@@ -205,7 +217,12 @@ def test_a_selected_layer_that_never_runs_is_reported_by_name(tmp_path):
                 x = self[i](x)
             return x
 
-    t = said(tmp_path, SeparationMonitor(), "net.spare", "it produced nothing", module=Classifier(Unused()))
+    t = said(tmp_path / "a", SeparationMonitor(), "without calling net.spare", module=Classifier(Unused()))
+    named = SeparationMonitor(layers=["net.*"])
+    said(tmp_path / "b", named, "net.spare", "it produced nothing", module=Classifier(Unused()))
+    fit(tmp_path / "c", SeparationMonitor(on_error="raise"), Classifier(Unused()))  # harmless if nobody named it
+    with pytest.raises(MonitorError, match=r"net\.spare"):
+        fit(tmp_path / "d", SeparationMonitor(layers=["net.*"], on_error="raise"), Classifier(Unused()))
     assert load_run(t.log_dir).layers == ["input", "net.0", "net.1", "net.3"]
 
 
@@ -266,7 +283,7 @@ def test_a_loader_that_shuffles_is_said(tmp_path):
 
 
 def test_too_little_memory_for_one_layer_names_it_and_the_need(tmp_path):
-    t = said(tmp_path, SeparationMonitor(max_memory="3KB"), "net.0", "60 rows need 1,920 bytes")
+    t = said(tmp_path, SeparationMonitor(max_memory="10KB"), "net.0", "60 rows need 1,920 bytes")
     assert load_run(t.log_dir).layers == ["input", "net.3"]
 
 
@@ -274,3 +291,52 @@ def test_fast_dev_run_leaves_nothing_and_fails_nothing(tmp_path):
     fit(tmp_path, SeparationMonitor(epochs=[5]), fast_dev_run=True)
     fit(tmp_path, SeparationMonitor(on_error="raise", samples_per_class=5), fast_dev_run=3)
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_an_unwritable_directory_without_any_logger(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monitor = SeparationMonitor(dirpath=tmp_path / "file")
+    said(tmp_path, monitor, "figures", "was not drawn", logger=False, enable_checkpointing=False)
+
+
+def test_a_target_fn_that_fails(tmp_path):
+    said(tmp_path, SeparationMonitor(target_fn=lambda batch: batch["y"]), "target_fn failed")
+
+
+def test_a_schedule_that_never_comes_is_said(tmp_path):
+    with pytest.warns(UserWarning, match="no validation was analysed"):
+        fit(tmp_path, SeparationMonitor(), check_val_every_n_epoch=10, max_epochs=3)
+
+
+def test_an_unknown_layer_of_a_module_that_builds_itself_raises_before_training(tmp_path):
+    class Late(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.steps = 0
+
+        def configure_model(self):
+            self.late = nn.Linear(2, 2)
+
+        def training_step(self, batch, batch_idx):
+            self.steps += 1
+            return super().training_step(batch, batch_idx)
+
+    module = Late()
+    with pytest.raises(ValueError, match="no module fits 'lat'; nearest names: late"):
+        fit(tmp_path, SeparationMonitor(layers=["lat"]), module)
+    assert module.steps == 0
+    fit(tmp_path, SeparationMonitor(layers=["net.*", "late"]), Late())
+
+
+def test_activations_too_small_for_any_arithmetic_cost_only_their_layer(tmp_path):
+    class Tiny(nn.Module):
+        def forward(self, x):
+            return x if self.training else x * 1e-42
+
+    net = nn.Sequential(nn.Linear(6, 8), Tiny(), nn.Linear(8, 3))
+    t = fit(tmp_path, SeparationMonitor(), Classifier(net))
+    assert {"input", "net.0", "net.2"} <= set(load_run(t.log_dir).records[0].findings["henze_penrose"])
+
+
+def test_inputs_that_do_not_fit_are_said_with_the_need(tmp_path):
+    said(tmp_path, SeparationMonitor(max_memory="1KB"), "input", "the inputs of the first", "need 384 bytes")

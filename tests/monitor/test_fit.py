@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import IterableDataset
 
 from lightning_separation import HenzePenrose, SeparationMonitor, load_run
 from lightning_separation.functional import henze_penrose_divergence
@@ -111,6 +112,9 @@ def test_emit_and_save_and_dirpath(tmp_path):
         ({}, {"max_epochs": 2, "val_check_interval": 0.25}, [0, 1]),
         ({}, {"max_epochs": 2, "val_check_interval": 3, "check_val_every_n_epoch": None}, [0, 1]),
         ({"every_n_epochs": 10}, {"max_epochs": -1, "max_steps": 10}, [0, 1]),
+        ({"every_n_epochs": 10}, {"max_epochs": -1, "max_steps": 5, "accumulate_grad_batches": 2}, [0, 1]),
+        ({"every_n_epochs": 10}, {"max_epochs": -1, "max_steps": 6, "val_check_interval": 0.5}, [0, 1]),
+        ({"every_n_epochs": 6}, {"max_epochs": 9, "val_check_interval": 10, "check_val_every_n_epoch": None}, [2, 7]),
     ],
 )
 def test_schedule(tmp_path, settings, trainer_settings, expected):
@@ -168,7 +172,7 @@ def state(t, module):
     return weights, moments, metrics, randoms
 
 
-@pytest.mark.parametrize("max_memory", ["2GB", "6KB"])
+@pytest.mark.parametrize("max_memory", ["2GB", "15KB"])
 def test_training_is_bit_identical(tmp_path, max_memory):
     results = []
     for callbacks in ([], [SeparationMonitor(max_memory=max_memory, on_error="raise")]):
@@ -182,9 +186,9 @@ def test_training_is_bit_identical(tmp_path, max_memory):
 
 
 def test_layers_replayed_in_groups_give_the_same_numbers(tmp_path):
-    # 60 rows of 8 units are 1,920 bytes: a third of 6 KB holds one such layer, not two.
+    # 60 rows of 8 units are 1,920 bytes: a sixth of 15 KB holds one such layer, not two.
     runs = []
-    for memory in ("2GB", "6KB"):
+    for memory in ("2GB", "15KB"):
         seed_everything(3, verbose=False)
         t, _ = fit(tmp_path, SeparationMonitor(max_memory=memory, on_error="raise"), max_epochs=2)
         runs.append(load_run(t.log_dir))
@@ -301,3 +305,35 @@ def test_one_monitor_in_two_fits(tmp_path):
     t.fit(module, loader(blobs(seed=1)), loader(blobs(per_class=8)))
     assert load_run(t.log_dir).epochs == [0, 1, 2, 3]
     assert list(monitor._history) == [0, 1, 2, 3]
+
+
+def test_min_epochs_and_early_stopping_keep_the_rhythm(tmp_path):
+    stop = EarlyStopping("val_loss", mode="max", patience=1, min_delta=100.0)
+    t, _ = fit(tmp_path, stop, SeparationMonitor(every_n_epochs=3), max_epochs=20, min_epochs=8)
+    assert load_run(t.log_dir).epochs == [0, 3, 6]
+
+
+def test_a_training_loader_of_unknown_length(tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(blobs())
+
+    monitor = SeparationMonitor()
+    t = trainer(tmp_path, monitor, val_check_interval=2)
+    module = Classifier()
+    t.fit(module, loader(Stream()), loader(blobs()))
+    run = load_run(t.log_dir)
+    assert run.epochs == [0, 1]
+    x, y = blobs().tensors
+    module.eval()
+    with torch.no_grad():
+        expected = henze_penrose_divergence(module.net(x), y)  # four batches: the last validation is at the end
+    np.testing.assert_array_equal(run.records[-1].findings["henze_penrose"]["net.3"]["divergence"], expected)
+
+
+def test_a_fit_replaces_what_an_earlier_one_left_in_the_folder(tmp_path):
+    fit(tmp_path, SeparationMonitor(), logger=False, enable_checkpointing=False, max_epochs=4)
+    fit(tmp_path, SeparationMonitor(layers=["net.0"]), logger=False, enable_checkpointing=False, max_epochs=2)
+    run = load_run(tmp_path)
+    assert run.epochs == [0, 1]
+    assert run.info["layers"] == run.layers == ["input", "net.0"]

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,14 +27,13 @@ def record(epoch=0, stage="fit", classes=("cat", "dog", "fox"), layers=("input",
         }
         for layer in layers
     }
-    head = {"epoch": epoch, "step": 10 * epoch, "stage": stage, "split": "val"}
+    head = {"epoch": epoch, "step": 10 * epoch, "stage": stage, "split": "val", "notes": ["said"]}
     return Record(
         **{**head, **settings},
         layers=list(layers),
         class_names=list(classes),
         counts=np.arange(k) + 5,
         findings={"henze_penrose": Findings(AXES, values)},
-        notes=["said"],
     )
 
 
@@ -187,3 +187,23 @@ def test_arrays_align_layers_classes_and_units(tmp_path):
 def test_findings_must_be_what_they_declare(axes, value, message):
     with pytest.raises(ValueError, match=message):
         Findings(axes, {"layer": {"x": value}})
+
+
+def test_a_file_that_is_no_record_is_left_out_by_name(tmp_path):
+    save_run_info(tmp_path, {})
+    path = save_record(tmp_path, record(0))
+    (tmp_path / "fit-epoch=0001-val.npz").write_bytes(path.read_bytes()[:200])
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.warns(UserWarning) as caught:
+        assert load_run(path).epochs == [0]
+    assert [Path(str(w.message).split(" is not")[0]).name for w in caught] == ["fit-epoch=0001-val.npz", "other.npz"]
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"run\.json is not what a monitor writes"):
+        load_run(tmp_path)
+
+
+def test_many_validations_stay_in_order(tmp_path):
+    save_run_info(tmp_path, {})
+    for number in range(12):
+        save_record(tmp_path, record(0, "validate", notes=[str(number)]))
+    assert [r.notes for r in load_run(tmp_path).records] == [[str(number)] for number in range(12)]
