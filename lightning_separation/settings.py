@@ -72,7 +72,7 @@ def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
     names = [analysis.name for analysis in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(
-            f"analyses: the name {twice.pop()!r} occurs twice; findings are kept by name, so use a second monitor"
+            f"analyses: two are called {twice.pop()!r}, and findings are kept by name: use a second monitor"
         )
     return chosen
 

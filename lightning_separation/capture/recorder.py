@@ -208,8 +208,8 @@ class Recorder:
 def changes_when_hooked(root: nn.Module, name: str) -> bool:
     """Whether a hook on the module would change how it computes.
 
-    A fused ``nn.TransformerEncoderLayer`` takes another way if one of its parts has a hook; a compiled graph is compiled
-    again, the hook with it.
+    A fused ``nn.TransformerEncoderLayer`` takes another way if one of its parts has a hook; a compiled graph is
+    compiled again, the hook with it.
     """
     *around, module = ancestors(root, name)
     return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(_is_compiled, around))

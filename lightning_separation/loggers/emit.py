@@ -72,7 +72,7 @@ def emit(
                 folder.mkdir(parents=True, exist_ok=True)
                 figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")
         except Exception as error:  # neither must a figure, or the disk
-            report("figures", f"{tag} was not drawn: {error!r}")
+            report("figures", f"not drawn: {error!r}")
             continue
         if taken:
             give("figures", tag, figure)

@@ -359,7 +359,7 @@ def test_sequences_that_come_first(steps):
         def forward(self, x):
             return self.layer(x.expand(steps, -1, -1))
 
-    seen = captured(Net())
+    seen = captured(Net(), layers=["layer"])
     assert seen["layer"].shape == (60, steps, 6)
     torch.testing.assert_close(seen["layer"][:, 0], seen["layer"][:, -1])  # the steps of one sample are the same
     assert not torch.allclose(seen["layer"][0], seen["layer"][1])

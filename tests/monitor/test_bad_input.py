@@ -296,7 +296,7 @@ def test_fast_dev_run_leaves_nothing_and_fails_nothing(tmp_path):
 def test_an_unwritable_directory_without_any_logger(tmp_path):
     (tmp_path / "file").write_text("in the way")
     monitor = SeparationMonitor(dirpath=tmp_path / "file")
-    said(tmp_path, monitor, "figures", "was not drawn", logger=False, enable_checkpointing=False)
+    said(tmp_path, monitor, "figures", "not drawn", logger=False, enable_checkpointing=False)
 
 
 def test_a_target_fn_that_fails(tmp_path):

@@ -194,7 +194,7 @@ def test_a_file_that_is_no_record_is_left_out_by_name(tmp_path):
     path = save_record(tmp_path, record(0))
     (tmp_path / "fit-epoch=0001-val.npz").write_bytes(path.read_bytes()[:200])
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="it is left out") as caught:
         assert load_run(path).epochs == [0]
     assert [Path(str(w.message).split(" is not")[0]).name for w in caught] == ["fit-epoch=0001-val.npz", "other.npz"]
     (tmp_path / "run.json").write_text("{}")
