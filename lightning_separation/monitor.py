@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
@@ -210,6 +211,7 @@ class SeparationMonitor(Callback):
             loaders = len(trainer.num_test_batches if trainer.testing else trainer.num_val_batches)
             if self.dataloader_idx >= loaders:
                 counted = f"{loaders} validation loader{'s' * (loaders != 1)}"
+                self._looked = True
                 self._report(self.name, f"dataloader_idx={self.dataloader_idx}, but there is {counted}")
             else:
                 self._begin(trainer, pl_module)
@@ -219,7 +221,8 @@ class SeparationMonitor(Callback):
     ) -> None:
         """Choose the batch's rows."""
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
-            self._capture.before_batch(batch)
+            with self._harmless():
+                self._capture.before_batch(batch)
 
     def on_validation_batch_end(
         self,
@@ -232,12 +235,13 @@ class SeparationMonitor(Callback):
     ) -> None:
         """The batch has run."""
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
-            self._capture.after_batch()
+            with self._harmless():
+                self._capture.after_batch()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Analyse, log and save."""
         if self._capture is not None and self._capture.running:
-            with isolate_rng():
+            with isolate_rng(), self._harmless():
                 self._finish(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -442,6 +446,17 @@ class SeparationMonitor(Callback):
         if self._capture is not None:
             self._capture.stop()
         self._capture = None
+
+    @contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Whatever fails inside costs this validation's record, not the training."""
+        try:
+            yield
+        except MonitorError:
+            raise
+        except Exception as error:
+            self._forget_capture()
+            self._report(self.name, f"this validation is not analysed further: {error!r}")
 
     def _report(self, subject: str, reason: str, *, harmless: bool = False) -> None:
         """Trouble with data or at run time: raised, or said once and kept with the record."""

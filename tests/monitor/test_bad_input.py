@@ -340,3 +340,34 @@ def test_activations_too_small_for_any_arithmetic_cost_only_their_layer(tmp_path
 
 def test_inputs_that_do_not_fit_are_said_with_the_need(tmp_path):
     said(tmp_path, SeparationMonitor(max_memory="1KB"), "input", "the inputs of the first", "need 384 bytes")
+
+
+def test_a_metric_of_the_users_that_has_our_tag(tmp_path):
+    class Clash(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            super().validation_step(batch, batch_idx)
+            self.log("separation/input", torch.zeros(3))
+
+    with pytest.raises(ValueError, match="single element"):  # the user's own mistake stays the user's
+        fit(tmp_path, SeparationMonitor(), Clash())
+
+
+def test_a_batch_that_nobody_can_read_costs_only_the_analysis(tmp_path):
+    class Odd(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("val_loss", self.net(batch["x"]["pixels"]).mean())
+
+        def training_step(self, batch, batch_idx):
+            return self.net(batch["x"]["pixels"]).mean()
+
+    x, _ = blobs().tensors
+    batches = loader([{"x": {"pixels": part}, "y": torch.tensor(1.5)} for part in x.split(16)], None)
+    said(
+        tmp_path,
+        SeparationMonitor(),
+        "target",
+        "what needs classes is left out",
+        module=Odd(),
+        val=batches,
+        train=batches,
+    )
