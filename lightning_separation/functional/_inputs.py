@@ -21,14 +21,14 @@ class Classes(NamedTuple):
 
 
 def device_of(features: Tensor) -> torch.device:
-    """Where the results belong.
+    """Where the float64 results belong: on the features' device, but on the CPU for MPS, which has no float64.
 
     Raises:
         ValueError: If features are not a tensor.
     """
     if not isinstance(features, Tensor):
         raise ValueError(f"features must be a torch.Tensor, not {type(features).__name__}")
-    return features.device
+    return torch.device("cpu") if features.device.type == "mps" else features.device
 
 
 def as_matrix(features: Tensor) -> Tensor:

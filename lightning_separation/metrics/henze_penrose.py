@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.utilities import rank_zero_warn
 
 from ..functional import henze_penrose_divergence
+from ..functional._inputs import device_of
 from ..functional._points import Distance
 from .sample_buffer import SampleBuffer
 
@@ -74,8 +75,8 @@ class HenzePenroseDivergence(SampleBuffer):
                 UserWarning,
             )
             if self.reduction != "none":
-                return torch.tensor(torch.nan, dtype=torch.float64, device=target.device)
-            return torch.zeros(num_classes, num_classes, dtype=torch.float64, device=target.device)
+                return torch.tensor(torch.nan, dtype=torch.float64, device=device_of(features))
+            return torch.zeros(num_classes, num_classes, dtype=torch.float64, device=device_of(features))
         divergence = henze_penrose_divergence(features, target, distance=self.distance, num_trees=self.num_trees)
         if self.reduction == "none":
             return divergence

@@ -173,5 +173,5 @@ def test_table_of_the_hardest_pairs_is_a_table(show, wait_for, monitor):
     tags = cards_of([f"{monitor}_tables/hardest_pairs/text_summary"])
     seen = wait_for(script, lambda seen: not tags - Counter(tag for tag, rows in seen if len(rows) > 10))
     for rows in (rows for tag, rows in seen if tag in tags and rows):
-        assert rows[0][:2] == ["class", "class"]
+        assert rows[0][:2] == ["class a", "class b"]
         assert len(rows[1]) == len(rows[0])
