@@ -156,7 +156,12 @@ class Recorder:
             if self._depth == 0 and name not in self.calls[-1] and not judges:
                 self._open = name
                 self.networks[name] = module
-                call = Call(*_take_rows((args, kwargs), self._rows, self._size)) if self._keep_calls else Call((), {})
+                call = Call((), {})
+                if self._keep_calls:
+                    try:
+                        call = Call(*_take_rows((args, kwargs), self._rows, self._size))
+                    except Exception as error:  # as in keep
+                        self._report(name, f"what it was given could not be kept: {error!r}")
                 self.calls[-1][name] = call
                 self.call_bytes += _nbytes(call)
             self._depth += 1

@@ -399,3 +399,26 @@ def test_a_network_that_cannot_be_run_again_costs_only_the_layers_that_need_it()
     with pytest.warns(UserWarning, match="only 20"):
         record = analyze(Picky(*mlp()), loader(blobs(), 20), samples_per_class=15, max_memory="11KB")
     assert "input" in record.findings["henze_penrose"]
+
+
+def test_arguments_that_cannot_be_copied_cost_only_the_input(tmp_path):
+    class Stubborn(dict):
+        def __copy__(self):
+            raise TypeError("not me")
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 3)
+
+        def forward(self, batch):
+            return self.fc(batch["x"])
+
+    class Module(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("val_loss", self.net(Stubborn(x=batch[0])).mean())
+
+    t = trainer(tmp_path, SeparationMonitor())
+    with pytest.warns(UserWarning, match="could not be kept.*not me"):
+        t.validate(Module(Net()), loader(blobs()), verbose=False)
+    assert list(load_run(t.log_dir).records[0].findings["henze_penrose"]) == ["net.fc"]
