@@ -171,7 +171,7 @@ class SeparationMonitor(Callback):
         try:
             self._choose_layers(pl_module)
         except ValueError:
-            # Modules that are built later are looked for when the first pass begins.
+            # Modules that are built later are looked for again when the fit, or a validation, starts.
             if not any(is_overridden(hook, pl_module) for hook in ("setup", "configure_model")):
                 raise
 

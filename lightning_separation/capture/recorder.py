@@ -54,6 +54,7 @@ class Recorder:
         calls: For every batch with rows what each network was called with.
         call_bytes: Memory that ``calls`` hold.
         batch_rows: For every batch with rows their number.
+        failed: Layers that cannot be kept, and were reported.
         row_bytes: Bytes of one row of each layer.
     """
 
@@ -81,6 +82,7 @@ class Recorder:
         self.call_bytes = 0
         self.batch_rows: list[int] = []
         self.row_bytes: dict[str, int] = {}
+        self.failed: set[str] = set()
         self._find_networks = networks is None
         self._expected = expected
         self._skip = set(skip)
@@ -94,16 +96,10 @@ class Recorder:
         self._open: str | None = None  # the network that is running its first call of this batch
         self._runs: Counter[str] = Counter()
 
-    @property
-    def unhooked(self) -> list[str]:
-        """Chosen layers that are not hooked, because that would change what they compute."""
-        return [name for name in self.layers if changes_when_hooked(self.root, name)]
-
     def attach(self, everywhere: bool = False) -> None:
         """Register the hooks; ``everywhere`` also where one changes how the layer computes."""
-        left_out = set() if everywhere else set(self.unhooked)
         for name, module in self.layers.items():
-            if name not in left_out:
+            if everywhere or not changes_when_hooked(self.root, name):
                 self._handles.append(module.register_forward_hook(self._keeper(name)))
         if self._find_networks:
             for name, module in self.root.named_modules():
@@ -191,7 +187,7 @@ class Recorder:
                 self._keep(key, _rows_of(output, axis, self._size), rows)
             except Exception as error:  # whatever it is, it must not end the user's validation
                 self._drop(key)
-                self.row_bytes.pop(key, None)
+                self.failed.add(key)
                 self._report(key, str(error))
 
         return keep

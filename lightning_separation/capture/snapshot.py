@@ -95,7 +95,7 @@ class Snapshot:
         for key, buffer in list(self._recorder.buffers.items()):
             if len(buffer.rows) != rows:
                 del self._recorder.buffers[key]
-                del self._recorder.row_bytes[key]
+                self._recorder.failed.add(key)
                 self.report(key, f"it ran for {len(buffer.rows)} of {rows} samples only")
 
     def _order_of_execution(self) -> list[str]:
@@ -118,8 +118,8 @@ class Snapshot:
             names = f"{', '.join(never[:10])}{more}"
             self.report("layers", f"the network ran without calling {names}: nothing to see of them", harmless=True)
         recorder.row_bytes = {**found.row_bytes, **recorder.row_bytes}
-        recorder.order = {**found.order, **recorder.order}
-        return list(found.order)
+        recorder.order = {**found.order, **recorder.order}  # also what only a later batch ran
+        return list(recorder.order)
 
     def _plan(self, missing: list[str]) -> list[list[str]]:
         """Groups of layers that fit into memory together."""
@@ -127,8 +127,8 @@ class Snapshot:
         groups: list[list[str]] = []
         room = 0
         for key in missing:
-            if key not in self._recorder.row_bytes:
-                continue  # it failed, and that was reported
+            if key in self._recorder.failed or key not in self._recorder.row_bytes:
+                continue  # that was reported
             need = rows * self._recorder.row_bytes[key]
             if need > self._recorder.budget:
                 sizes = f"{rows} rows need {need:,} bytes, max_memory leaves {self._recorder.budget:,}"

@@ -365,21 +365,22 @@ def test_sequences_that_come_first(steps):
     assert not torch.allclose(seen["layer"][0], seen["layer"][1])
 
 
+class OfMapping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, batch):
+        return self.fc(batch["x"])
+
+
 def test_containers_that_cannot_be_built_from_their_items():
     from collections import defaultdict
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(6, 3)
-
-        def forward(self, batch):
-            return self.fc(batch["x"])
 
     class Outer(nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = Net()
+            self.net = OfMapping()
 
         def forward(self, x):
             batch = defaultdict(list)
@@ -406,19 +407,27 @@ def test_arguments_that_cannot_be_copied_cost_only_the_input(tmp_path):
         def __copy__(self):
             raise TypeError("not me")
 
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(6, 3)
-
-        def forward(self, batch):
-            return self.fc(batch["x"])
-
     class Module(Classifier):
         def validation_step(self, batch, batch_idx, dataloader_idx=0):
             self.log("val_loss", self.net(Stubborn(x=batch[0])).mean())
 
     t = trainer(tmp_path, SeparationMonitor())
     with pytest.warns(UserWarning, match="could not be kept.*not me"):
-        t.validate(Module(Net()), loader(blobs()), verbose=False)
+        t.validate(Module(OfMapping()), loader(blobs()), verbose=False)
     assert list(load_run(t.log_dir).records[0].findings["henze_penrose"]) == ["net.fc"]
+
+
+def test_a_layer_that_only_later_batches_run_is_reported_by_name():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.rare, self.never = nn.Linear(6, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.rare(self.fc(x)) if self.calls > 1 else self.fc(x)
+
+    with pytest.warns(UserWarning, match="rare: it ran for 44 of 60 samples only"):
+        record = analyze(Net(), loader(blobs()))
+    assert record.layers == ["input", "fc"]
