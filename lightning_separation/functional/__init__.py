@@ -1,18 +1,46 @@
 """The arithmetic: tensors in, tensors out. Nothing here knows of Lightning."""
 
+from ._neurons import SignificanceTest
 from .bayes_error import BayesErrorBounds, bayes_error_bounds
+from .class_selectivity import ClassSelectivity, class_selectivity
+from .effect_sizes import hedges_g, omega_squared, rank_biserial, rank_eta_squared, roc_auc
 from .friedman_rafsky import FriedmanRafsky, friedman_rafsky, henze_penrose_divergence
 from .generalized_henze_penrose import GeneralizedHenzePenrose, generalized_henze_penrose
+from .k_sample import brown_forsythe, kruskal_wallis, welch_anova
+from .multiple_testing import false_discovery_control
+from .neuron_significance import TEST_NAMES, NeuronTests, neuron_significance
+from .shapiro_wilk import shapiro_wilk
 from .spanning_tree import SpanningTree, minimum_spanning_tree
+from .two_sample import mann_whitney_u, welch_t_test
+from .units import unit_activations
 
 __all__ = [
+    "TEST_NAMES",
     "BayesErrorBounds",
+    "ClassSelectivity",
     "FriedmanRafsky",
     "GeneralizedHenzePenrose",
+    "NeuronTests",
+    "SignificanceTest",
     "SpanningTree",
     "bayes_error_bounds",
+    "brown_forsythe",
+    "class_selectivity",
+    "false_discovery_control",
     "friedman_rafsky",
     "generalized_henze_penrose",
+    "hedges_g",
     "henze_penrose_divergence",
+    "kruskal_wallis",
+    "mann_whitney_u",
     "minimum_spanning_tree",
+    "neuron_significance",
+    "omega_squared",
+    "rank_biserial",
+    "rank_eta_squared",
+    "roc_auc",
+    "shapiro_wilk",
+    "unit_activations",
+    "welch_anova",
+    "welch_t_test",
 ]

@@ -1,0 +1,271 @@
+"""The activations of many units in several classes, sorted once for all tests of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._inputs import Classes, as_classes, device_of
+from ._royston import lack_of_fit
+from ._sorting import centred_ranks, sort_labelled, sort_last
+
+
+class SignificanceTest(NamedTuple):
+    """Result of a test of every unit: ``statistic`` and ``p_value``, ``[U]`` float64."""
+
+    statistic: Tensor
+    p_value: Tensor
+
+
+class Moments(NamedTuple):
+    """Location and spread of every unit in every class, ``[U, K]`` float64."""
+
+    origin: Tensor  # [U], a value of the unit
+    location: Tensor  # mean less origin: differences between classes keep their digits, however far from 0 they lie
+    squares: Tensor  # sum of squares about the mean; exactly 0 for equal values
+
+
+class Within(NamedTuple):
+    """What the order of the values inside every class gives, ``[U, K]`` float64."""
+
+    moments: Moments
+    lack_of_fit: Tensor  # 1 - W of Shapiro and Wilk
+    deviation: Tensor  # mean distance from the median of the class
+    deviation_squares: Tensor  # sum of squares of these distances about their mean
+
+
+class Ranks(NamedTuple):
+    """Ranks of every unit over all samples, equal values sharing their mean rank; less (N + 1) / 2; float64."""
+
+    total: Tensor  # [U, K], sum over a class
+    squares: Tensor  # [U], sum of squares over all samples: (N^3 - N) / 12 less sum(t^3 - t) / 12 for ties of t values
+
+
+class NeuronSample:
+    """Activations ``[N, U]`` of U units on the samples of K classes, and the sums that the tests are made of.
+
+    Everything is found when first asked for, in blocks of units, and kept; the sorted values are not. A unit with NaN
+    or infinite values counts as 0 here; :meth:`only_finite` turns what was found of it into NaN.
+
+    Args:
+        matrix: From :func:`as_units`.
+        classes: Of its rows.
+
+    Attributes:
+        counts: ``[K]`` float64, samples of every class.
+        finite: ``[U]`` bool, units without NaN or infinite values.
+        smallest: ``[U]``, smallest value of every unit.
+        largest: ``[U]``
+        label: ``[N]`` int64, class of every sample in the order of :meth:`blocks`.
+    """
+
+    def __init__(self, matrix: Tensor, classes: Classes) -> None:
+        self.matrix = matrix
+        self.classes = classes
+        self.counts = classes.counts.double()
+        self.smallest, self.largest = matrix.amin(0), matrix.amax(0)  # NaN if there is one
+        self.finite = self.smallest.isfinite() & self.largest.isfinite()
+        self.smallest, self.largest = (x.where(self.finite, 0) for x in (self.smallest, self.largest))
+        self._sizes = classes.counts.tolist()
+        # Classes of one size lie side by side: one array [units, classes, samples].
+        by_size: dict[int, list[int]] = {}
+        for k, size in enumerate(self._sizes):
+            by_size.setdefault(size, []).append(k)
+        self._by_size = by_size
+        place = torch.empty_like(classes.counts)
+        place[[k for group in by_size.values() for k in group]] = torch.arange(len(place), device=place.device)
+        order = place[classes.of_sample].argsort(stable=True)
+        self._order = order if bool((order[1:] < order[:-1]).any()) else None
+        self.label = classes.of_sample[order]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.matrix)
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return self.matrix.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self._sizes)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Means and sums of squares."""
+        if "within" in self.__dict__:  # sorted before: they are there
+            return self.within.moments
+        return Moments(self._origin, *self._of_classes(self._moments_of))
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """Variance (N - 1) of every unit in every class, ``[U, K]``."""
+        return self.moments.squares / (self.counts - 1)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean of every unit in every class, ``[U, K]``."""
+        return self.moments.origin[:, None] + self.moments.location
+
+    @cached_property
+    def within(self) -> Within:
+        """One sort inside every class."""
+
+        def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
+            values = sort_last(values)
+            n = values.shape[-1]
+            shift = values[..., n // 2].double()
+            centred = values - shift[..., None]
+            unlike, mean, squares = lack_of_fit(centred)
+            middle = (centred[..., (n - 1) // 2] / 2)[..., None]  # of an even number the median is half way to the next
+            first, deviation, deviation_squares = _moments(centred.sub_(middle).abs_())
+            location = shift - self._origin[units, None] + mean
+            return location, squares, unlike, first + deviation, deviation_squares
+
+        location, squares, *others = self._of_classes(of_block)
+        return Within(Moments(self._origin, location, squares), *others)
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """One sort of all samples, with the classes taken along."""
+        total = torch.zeros(self.num_units, self.num_classes, dtype=torch.float64, device=self.matrix.device)
+        squares = total.new_empty(self.num_units)
+        for units, values in self.blocks():
+            ordered, label = sort_labelled(values, self.label)
+            rank = centred_ranks(ordered)
+            total[units].scatter_add_(1, label, rank)  # exact: multiples of 1/2
+            squares[units] = rank.square_().sum(1)
+        return Ranks(total, squares)
+
+    @cached_property
+    def pooled_lack_of_fit(self) -> Tensor:
+        """1 - W of Shapiro and Wilk over all samples, ``[U]``."""
+        found = torch.empty(self.num_units, dtype=torch.float64, device=self.matrix.device)
+        for units, values in self.blocks():
+            values = sort_last(values)
+            centred = values - values[:, len(self) // 2, None].double()
+            found[units] = lack_of_fit(centred)[0]
+        return found
+
+    def only_finite(self, values: Tensor) -> Tensor:
+        """NaN in the units that hold NaN or infinite values; ``[U, ...]``."""
+        return values.where(self.finite.reshape(-1, *[1] * (values.ndim - 1)), torch.nan)
+
+    def result(self, statistic: Tensor, p_value: Tensor) -> SignificanceTest:
+        """A test's result, NaN in the units that hold NaN or infinite values."""
+        return SignificanceTest(self.only_finite(statistic), self.only_finite(p_value))
+
+    @cached_property
+    def _origin(self) -> Tensor:
+        return self.matrix[0].double().where(self.finite, 0)
+
+    def _moments_of(self, values: Tensor, units: slice) -> tuple[Tensor, Tensor]:
+        first, mean, squares = _moments(values)
+        return first - self._origin[units, None] + mean, squares
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Some units after the other: ``[units, N]`` of their own memory, the samples of a class side by side."""
+        size = 1 << (19 if self.matrix.device.type == "cpu" else 25)  # values; a CPU keeps the block in its cache
+        step = max(1, size // len(self))
+        whole = bool(self.finite.all())
+        for start in range(0, self.num_units, step):
+            units = slice(start, min(start + step, self.num_units))
+            block = self.matrix[:, units]
+            if self._order is not None:
+                block = block[self._order]
+            if not whole:
+                block = block.where(self.finite[units], 0)
+            yield units, block.new_empty(block.shape[::-1]).copy_(block.T)
+
+    def _of_classes(self, function: Callable[[Tensor, slice], tuple[Tensor, ...]]) -> list[Tensor]:
+        """Applies a function of ``[units, classes, samples]`` to classes of one size at a time; each result [U, K]."""
+        found: list[Tensor] = []
+        for units, values in self.blocks():
+            start = 0
+            for n, group in self._by_size.items():
+                stop = start + n * len(group)
+                results = function(values[:, start:stop].unflatten(1, (len(group), n)), units)
+                if not found:
+                    found = [r.new_empty(self.num_units, self.num_classes) for r in results]
+                for out, result in zip(found, results, strict=True):
+                    out[units, group] = result
+                start = stop
+        return found
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First value, mean less the first value, and sum of squares about the mean, along the last axis; float64.
+
+    Sums are taken about a value of the sample itself, so that equal values give exactly 0. As the square of its
+    distance from the mean is part of the sum of squares, no more than log2(n) bits are lost.
+    """
+    first = values[..., 0].double()
+    centred = values - first[..., None]
+    mean = centred.mean(-1)
+    squares = centred.square_().sum(-1) - values.shape[-1] * mean**2
+    return first, mean, squares.clamp_(min=0)
+
+
+def as_units(x: Tensor, name: str = "x") -> Tensor:
+    """Activations ``[N, U]`` or ``[N]`` as a matrix of float32 or float64 with the very same values.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    device = device_of(x)
+    if x.is_complex() or x.layout != torch.strided or x.is_nested:
+        raise ValueError(f"{name} must be a dense real tensor, not {x.layout} of {x.dtype}")
+    if x.ndim not in (1, 2) or x.numel() == 0:
+        raise ValueError(f"{name} must be [N, U] or [N] and not empty, but has shape {tuple(x.shape)}")
+    exact_in_float32 = x.dtype == torch.float32 or x.dtype.itemsize <= 2
+    x = x.detach().to(device).to(torch.float32 if exact_in_float32 else torch.float64)
+    return x[:, None] if x.ndim == 1 else x
+
+
+def sample_of_classes(x: Tensor, target: Tensor, *, at_least: int = 3, num_classes: int = 2) -> NeuronSample:
+    """Units and the classes of their samples, checked.
+
+    Raises:
+        ValueError: If there are too few classes, or too few samples in one.
+    """
+    matrix = as_units(x)
+    classes = as_classes(target, len(matrix), matrix.device)
+    if len(classes.labels) < num_classes:
+        raise ValueError(f"at least {num_classes} classes are needed, but target holds only {classes.labels.tolist()}")
+    few = classes.counts < at_least
+    if bool(few.any()):
+        counts = dict(zip(classes.labels[few].tolist(), classes.counts[few].tolist(), strict=True))
+        raise ValueError(f"every class needs at least {at_least} samples, but these have fewer: {counts}")
+    return NeuronSample(matrix, classes)
+
+
+def sample_of_two(x: Tensor, y: Tensor, *, at_least: int = 3) -> NeuronSample:
+    """Two samples of the same units as classes 0 and 1.
+
+    Raises:
+        ValueError: If they do not fit together, or one is too small.
+    """
+    x, y = as_units(x, "x"), as_units(y, "y")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"x and y must have the same units, but have {x.shape[1]} and {y.shape[1]}")
+    if min(len(x), len(y)) < at_least:
+        raise ValueError(f"x and y need at least {at_least} values each, but have {len(x)} and {len(y)}")
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    matrix = torch.cat([x.to(dtype), y.to(x.device, dtype)])
+    counts = torch.tensor([len(x), len(y)], device=x.device)
+    labels = torch.arange(2, device=x.device)
+    return NeuronSample(matrix, Classes(labels, labels.repeat_interleave(counts), counts))
+
+
+def special(function: Callable[..., np.ndarray], *arguments: Tensor | float) -> Tensor:
+    """A function of scipy.special, element by element."""
+    device = next(a.device for a in arguments if isinstance(a, Tensor))
+    arrays = [a.cpu().numpy() if isinstance(a, Tensor) else a for a in arguments]
+    return torch.from_numpy(np.asarray(function(*arrays))).to(device)
