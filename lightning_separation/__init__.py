@@ -4,25 +4,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analyses import HenzePenrose
+    from .analyses import HenzePenrose, InputFeatures, Selectivity, Significance, WeightContributions
     from .monitor import SeparationMonitor
     from .offline import analyze
     from .records import Record
     from .runs import Run, load_run
+    from .tracing import trace_path
 
 __version__ = "0.1.0"
 
 # Imported when first used: reading saved runs needs no torch.
 _HOMES = {
     "HenzePenrose": "analyses",
+    "InputFeatures": "analyses",
     "Record": "records",
     "Run": "runs",
+    "Selectivity": "analyses",
     "SeparationMonitor": "monitor",
+    "Significance": "analyses",
+    "WeightContributions": "analyses",
     "analyze": "offline",
     "load_run": "runs",
+    "trace_path": "tracing",
 }
 
-__all__ = ["HenzePenrose", "Record", "Run", "SeparationMonitor", "analyze", "load_run"]
+__all__ = [
+    "HenzePenrose",
+    "InputFeatures",
+    "Record",
+    "Run",
+    "Selectivity",
+    "SeparationMonitor",
+    "Significance",
+    "WeightContributions",
+    "analyze",
+    "load_run",
+    "trace_path",
+]
 
 
 def __getattr__(name: str) -> Any:

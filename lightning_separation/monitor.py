@@ -23,7 +23,7 @@ from .capture.targets import TargetFn
 from .errors import MonitorError
 from .loggers import KINDS, displays, emit
 from .records import Findings, Record, forget_fit, save_record, save_run_info
-from .schedule import is_due, is_final, is_last_in_epoch, never_validated
+from .schedule import is_due, is_final, is_last_in_epoch, is_milestone, never_validated
 from .settings import (
     check_analyses,
     check_choice,
@@ -42,7 +42,7 @@ class SeparationMonitor(Callback):
     sample, runs its analyses on that, logs the result and saves it. Training is bit for bit the same as without it.
 
     Args:
-        analyses: What to compute; None: ``[HenzePenrose()]``.
+        analyses: What to compute; None: ``[HenzePenrose(), Significance()]``.
         layers: Names or glob patterns of modules (``"encoder.*"``), as in ``named_modules()``; None: every module
             without submodules that computes something. The network's input is always there, as ``"input"``.
         every_n_epochs: The first validation is analysed, then the first at least so many epochs after the last
@@ -71,7 +71,11 @@ class SeparationMonitor(Callback):
     Logged: ``separation/<layer>`` (mean divergence over pairs of classes), ``separation_min/<layer>`` (hardest pair),
     ``bayes_error/<layer>`` (upper bound over all classes) and ``separation_last`` (the last layer's mean, to monitor);
     histograms ``separation_pairs/<layer>``; figures ``separation_figures/layers_by_pairs`` and ``.../depth``; the table
-    ``separation_tables/hardest_pairs``. EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule
+    ``separation_tables/hardest_pairs``. Of single units: ``significant_fraction/<layer>`` (respond differently to the
+    classes), ``dead_fraction/<layer>`` (the same value for every sample), ``best_effect_size/<layer>``; histograms
+    ``effect_size/<layer>`` and ``neg_log10_q/<layer>``; figures ``significance_figures/<layer>``; the table
+    ``significance_tables/layers``. Figures of single layers are drawn for the first, second, fourth, eighth, ...
+    analysed validation of a fit and the final one: TensorBoard keeps ten images of a tag. EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule
     give them the same rhythm: a value that does not exist at their first check makes them raise, and one that is not
     measured anew counts against EarlyStopping's patience.
 
@@ -145,6 +149,7 @@ class SeparationMonitor(Callback):
         self._sample = self._new_sample()
         self._history: dict[int | str, dict[str, float]] = {}  # separation by layer, of every record so far
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
+        self._count = 0  # analysed validations of fits so far
         self._capture: Capture | None = None
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
@@ -187,6 +192,7 @@ class SeparationMonitor(Callback):
         self._fresh = trainer.global_step == 0
         if self._fresh:
             self._sample = self._new_sample()
+            self._count = 0
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
         self._history = {key: row for key, row in self._history.items() if isinstance(key, str) or key < epoch}
         if not trainer.enable_validation:
@@ -276,6 +282,7 @@ class SeparationMonitor(Callback):
             "sample": self._sample.state_dict(),
             "history": self._history,
             "analysed": self._analysed,
+            "count": self._count,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -283,6 +290,7 @@ class SeparationMonitor(Callback):
         self._sample.load_state_dict(state_dict["sample"])
         self._history = dict(state_dict["history"])
         self._analysed = dict(state_dict["analysed"])
+        self._count = state_dict["count"]
 
     # One analysed validation
 
@@ -383,13 +391,18 @@ class SeparationMonitor(Callback):
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
         folder = self._folder(trainer)
+        in_fit = record.stage == "fit"
+        self._count += in_fit
+        layer_figures = not in_fit or is_milestone(self._count) or is_final(trainer)
         for shown in displays(record, self._history, self.name):
             scalars = {tag: value for tag, value in shown.scalars.items() if math.isfinite(value)}
             # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
             pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
             if trainer.is_global_zero:
                 figures = folder / "figures" if folder and self.save else None
-                emit(shown, trainer.loggers, record.step, self.emit, figures, self._report)
+                emit(
+                    shown, trainer.loggers, record.step, self.emit, figures, self._report, layer_figures=layer_figures
+                )
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
         folder = self._folder(trainer)

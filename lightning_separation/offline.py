@@ -15,7 +15,7 @@ from .analyses import Analysis
 from .capture import Capture, Sample, select_layers
 from .capture.buffers import Pooling
 from .capture.recorder import first_tensor
-from .capture.snapshot import unchanged
+from .capture.replay import unchanged
 from .capture.targets import TargetFn
 from .records import Record
 from .settings import check_analyses, check_choice, check_class_names, check_positive, parse_bytes
@@ -43,7 +43,7 @@ def analyze(
     Args:
         network: Any module.
         dataloader: Batches as a DataLoader gives them.
-        analyses: What to compute; None: ``[HenzePenrose()]``.
+        analyses: What to compute; None: ``[HenzePenrose(), Significance()]``.
         layers: Names or glob patterns, as in ``network.named_modules()``; None: every module without submodules that
             computes something.
         samples_per_class: At most so many samples of each class, the first that come.

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
-
 from ..capture import Snapshot
 from ..errors import MonitorError
 from ..records import Findings
@@ -46,19 +44,25 @@ class LayerAnalysis(ABC):
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
         patterns = [self.layers] if isinstance(self.layers, str) else self.layers
-        chosen = [x for x in snapshot.layers if patterns is None or any(x == p or fnmatchcase(x, p) for p in patterns)]
+        layers = [layer for layer in snapshot.layers if self.looks_at(layer, snapshot)]
+        chosen = [x for x in layers if patterns is None or any(x == p or fnmatchcase(x, p) for p in patterns)]
         if not chosen:
-            snapshot.report(self.name, f"layers={patterns} fit none of {', '.join(snapshot.layers)}")
+            of = f"layers={patterns} fit none of {', '.join(layers)}" if layers else "there is no layer that it looks at"
+            snapshot.report(self.name, of)
         found = {}
         for layer in chosen:
             try:
-                found[layer] = self.measure(snapshot.activations(layer), snapshot)
+                found[layer] = self.measure(layer, snapshot)
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
                 reason = str(error) if isinstance(error, ValueError) else repr(error)
                 snapshot.report(layer, f"{self.name}: {reason}")
         return Findings(self.axes, found)
+
+    def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
+        """Whether it has something to say of a layer."""
+        return True
 
     def __post_init__(self) -> None:
         if self.every_n_epochs is not None and self.every_n_epochs < 1:
@@ -75,7 +79,7 @@ class LayerAnalysis(ABC):
         """Quantities and their axes; see :class:`Findings`."""
 
     @abstractmethod
-    def measure(self, activations: Tensor, snapshot: Snapshot) -> Mapping[str, Any]:
+    def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The quantities of one layer.
 
         Raises:

@@ -86,9 +86,10 @@ class HenzePenrose(LayerAnalysis):
             return Findings(self.axes, {})
         return super().compute(snapshot)
 
-    def measure(self, activations: Tensor, snapshot: Snapshot) -> Mapping[str, Any]:
+    def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The separation of one layer."""
         assert snapshot.target is not None  # needs_classes
+        activations = snapshot.activations(layer)
         kept = snapshot.counts >= FEWEST_SAMPLES
         rows = kept[snapshot.target]
         features, target = activations[rows.to(activations.device)], snapshot.target[rows]

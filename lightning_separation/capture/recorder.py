@@ -56,6 +56,7 @@ class Recorder:
         batch_rows: For every batch with rows their number.
         failed: Layers that cannot be kept, and were reported.
         row_bytes: Bytes of one row of each layer.
+        num_axes: Axes of each layer's output, samples included.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Recorder:
         self.call_bytes = 0
         self.batch_rows: list[int] = []
         self.row_bytes: dict[str, int] = {}
+        self.num_axes: dict[str, int] = {}
         self.failed: set[str] = set()
         self._find_networks = networks is None
         self._expected = expected
@@ -172,7 +174,7 @@ class Recorder:
         return [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
 
     def _keeper(self, name: str) -> Callable[..., None]:
-        axis = _batch_axis(self.root, name)
+        axis = batch_axis(self.root, name)
 
         def keep(module: nn.Module, _: Any, output: Any) -> None:
             rows = self._rows
@@ -184,7 +186,7 @@ class Recorder:
             if key in self._skip:
                 return
             try:
-                self._keep(key, _rows_of(output, axis, self._size), rows)
+                self._keep(key, rows_of(output, axis, self._size), rows)
             except Exception as error:  # whatever it is, it must not end the user's validation
                 self._drop(key)
                 self.failed.add(key)
@@ -198,6 +200,7 @@ class Recorder:
         buffer = self.buffers[key]
         buffer.append(output.detach().index_select(0, rows.to(output.device)))
         self.row_bytes[key] = buffer.row_bytes
+        self.num_axes[key] = output.ndim
         while self.buffers and self.call_bytes + sum(b.nbytes for b in self.buffers.values()) > self.budget:
             self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
 
@@ -216,24 +219,33 @@ def changes_when_hooked(root: nn.Module, name: str) -> bool:
     return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(_is_compiled, around))
 
 
-def _take_rows(value: Any, rows: Tensor, size: int) -> Any:
-    """The given rows of every tensor in a structure that has ``size`` of them; the rest as it is."""
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """A copy of nested tuples, lists and mappings with every tensor replaced; the rest as it is."""
     if isinstance(value, Tensor):
-        has_rows = value.ndim > 0 and len(value) == size
-        return value.detach().index_select(0, rows.to(value.device)) if has_rows else value
+        return function(value)
     if isinstance(value, MutableMapping):
-        taken: Any = copy(value)
+        made: Any = copy(value)
         for key, item in value.items():
-            taken[key] = _take_rows(item, rows, size)
-        return taken
+            made[key] = map_tensors(function, item)
+        return made
     if isinstance(value, list):
-        taken = copy(value)
-        taken[:] = [_take_rows(item, rows, size) for item in value]
-        return taken
+        made = copy(value)
+        made[:] = [map_tensors(function, item) for item in value]
+        return made
     if isinstance(value, tuple):
-        items = [_take_rows(item, rows, size) for item in value]
+        items = [map_tensors(function, item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     return value
+
+
+def _take_rows(value: Any, rows: Tensor, size: int) -> Any:
+    """The given rows of every tensor in a structure that has ``size`` of them; the rest as it is."""
+
+    def take(tensor: Tensor) -> Tensor:
+        has_rows = tensor.ndim > 0 and len(tensor) == size
+        return tensor.detach().index_select(0, rows.to(tensor.device)) if has_rows else tensor
+
+    return map_tensors(take, value)
 
 
 def _nbytes(value: Any) -> int:
@@ -262,7 +274,7 @@ def first_tensor(value: Any) -> Tensor | None:
     return None
 
 
-def _batch_axis(root: nn.Module, name: str) -> int:
+def batch_axis(root: nn.Module, name: str) -> int:
     """Where a module has its samples: 1 in modules whose sequences come first, and in their parts."""
     for module in ancestors(root, name):
         if isinstance(module, nn.TransformerEncoder | nn.TransformerDecoder):
@@ -274,7 +286,7 @@ def _batch_axis(root: nn.Module, name: str) -> int:
     return 0
 
 
-def _rows_of(output: Any, axis: int, size: int) -> Tensor:
+def rows_of(output: Any, axis: int, size: int) -> Tensor:
     """A dense real tensor with one row for each sample.
 
     Raises:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from .buffers import RowBuffer
+from ..functional import unit_activations
+from .buffers import Pooling, RowBuffer
 from .layers import INPUT
 from .recorder import Call, Recorder, Report, first_tensor
-
-Context = Callable[[], AbstractContextManager[Any]]
+from .replay import Context, Pass, replay, unchanged
+from .units import unit_axis
 
 
 class Snapshot:
@@ -31,6 +29,7 @@ class Snapshot:
     Attributes:
         layers: In order of execution; the network's input first.
         target: ``[N]`` int64 position of each row's class in ``class_names``; None without classes.
+        labels: ``[K]`` int64 the classes' own numbers, ascending; empty without classes.
         class_names: As given.
         counts: ``[K]`` int64 samples of each class.
         report: ``report(layer, reason)`` for an analysis that leaves a layer out.
@@ -46,8 +45,11 @@ class Snapshot:
         explicit: bool,
     ) -> None:
         self.class_names = list(class_names)
-        self.target = None if labels is None else labels.unique(return_inverse=True)[1]
-        self.counts = torch.zeros(0, dtype=torch.int64) if self.target is None else self.target.bincount()
+        none = torch.zeros(0, dtype=torch.int64)
+        self.target: Tensor | None = None
+        self.labels = self.counts = none
+        if labels is not None:
+            self.labels, self.target, self.counts = labels.unique(return_inverse=True, return_counts=True)
         self.report = report
         self._explicit = explicit
         self._recorder = recorder
@@ -77,6 +79,39 @@ class Snapshot:
             self._again = {}  # let go of the last group before the next one is computed
             self._again = self._run_again(group)
         return self._again[layer]
+
+    def units(self, layer: str, pooling: Pooling = "mean") -> Tensor:
+        """One number for each unit of a layer and sample, ``[N, U]`` float32 or float64.
+
+        Units are the channels of convolutions and of what follows them, else the last axis; over the other axes the
+        mean or the maximum is taken.
+
+        Raises:
+            KeyError: For a layer that is not in ``layers``.
+            ValueError: If it has to be computed again, and that fails.
+        """
+        return self.pool(layer, self.activations(layer), pooling)
+
+    def pool(self, layer: str, activations: Tensor, pooling: Pooling = "mean") -> Tensor:
+        """Some rows of a layer's activations as units, ``[rows, U]``; gradients lead through it."""
+        return unit_activations(activations, unit_axis=self._unit_axis(layer, activations.ndim), pooling=pooling)
+
+    def module(self, layer: str) -> nn.Module | None:
+        """The module of a layer; None for the network's input."""
+        return None if layer == INPUT else self._recorder.layers[self._recorder.order[layer]]
+
+    def replay(self, layers: Sequence[str], visit: Callable[[Pass], None], *, gradients: bool = False) -> None:
+        """Run the network again, batch by batch; see :func:`lightning_separation.capture.replay.replay`."""
+        replay(self._recorder, layers, visit, self._forward_context, gradients=gradients)
+
+    def _unit_axis(self, layer: str, held_axes: int) -> int:
+        num_axes = {**self._recorder.num_axes, INPUT: held_axes}
+        at = self.layers.index(layer)
+        nearest = [*reversed(self.layers[1:at]), *self.layers[at + 1 :]]
+        neighbours = [(module, num_axes[key]) for key in nearest if (module := self.module(key)) is not None]
+        axis = unit_axis(self.module(layer), num_axes[layer], neighbours)
+        # Axes that differed from batch to batch are gone; they were not that of the units, unless only that is left.
+        return axis if axis == 1 and held_axes > 2 else held_axes - 1
 
     def _input(self) -> Tensor:
         rows = sum(self._recorder.batch_rows)
@@ -118,6 +153,7 @@ class Snapshot:
             names = f"{', '.join(never[:10])}{more}"
             self.report("layers", f"the network ran without calling {names}: nothing to see of them", harmless=True)
         recorder.row_bytes = {**found.row_bytes, **recorder.row_bytes}
+        recorder.num_axes = {**found.num_axes, **recorder.num_axes}
         recorder.order = {**found.order, **recorder.order}  # also what only a later batch ran
         return list(recorder.order)
 
@@ -181,19 +217,3 @@ class Snapshot:
             finally:
                 recorder.detach()
         return recorder
-
-
-@contextmanager
-def unchanged(root: nn.Module) -> Iterator[None]:
-    """Run parts of a network once more: no gradients, eager, and buffers and random state as before afterwards."""
-    before = [(buffer, buffer.clone()) for buffer in root.buffers()]
-    with ExitStack() as stack:
-        stack.enter_context(isolate_rng())
-        stack.enter_context(torch.no_grad())
-        if hasattr(torch.compiler, "set_stance"):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        try:
-            yield
-        finally:
-            for buffer, value in before:
-                buffer.copy_(value)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..records import Record
+
 
 @dataclass(frozen=True)
 class Table:
@@ -35,10 +37,23 @@ class Display:
         scalars: Finite numbers.
         histograms: Arrays ``[n]``, finite, not empty.
         figures: Functions that draw: called only if someone can take the figure.
+        layer_figures: The same, for figures of single layers. They are many, so they are not drawn every time.
         tables: Tables.
     """
 
     scalars: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, NDArray] = field(default_factory=dict)
     figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
+    layer_figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+
+
+def prefixed(name: str, word: str) -> str:
+    """First part of a tag: the word, with the monitor's name before it unless that is "separation"."""
+    return word if name == "separation" else f"{name}_{word}"
+
+
+def title(name: str, what: str, record: Record, *more: str) -> str:
+    """Title of a figure: what it shows, of which epoch and data, in whose name if the monitor has another."""
+    whose = "" if name == "separation" else f"{name}: "
+    return ", ".join([f"{whose}{what}", record.when, record.split, *more])

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..records import Record
-from . import henze_penrose
+from . import henze_penrose, input_features, selectivity, significance, weight_contributions
 from .adapters import adapter_for
-from .display import Display
+from .display import Display, prefixed
 
 KINDS = ("scalars", "histograms", "figures", "tables")
 History = Mapping[int | str, Mapping[str, float]]
 
-_DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {"henze_penrose": henze_penrose.display}
+_DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
+    "henze_penrose": henze_penrose.display,
+    "significance": significance.display,
+    "selectivity": selectivity.display,
+    "input_features": input_features.display,
+    "weight_contributions": weight_contributions.display,
+}
 
 
 def displays(record: Record, history: History, name: str) -> list[Display]:
@@ -25,7 +32,7 @@ def displays(record: Record, history: History, name: str) -> list[Display]:
             shown.append(_DISPLAYS[analysis](record, history, name))
         else:
             numbers = [quantity for quantity, axes in found.axes.items() if not axes]
-            prefix = analysis if name == "separation" else f"{name}_{analysis}"
+            prefix = prefixed(name, analysis)
             tags = {
                 f"{prefix}_{q}/{layer}": found[layer][q].item() for layer in found for q in numbers if q in found[layer]
             }
@@ -40,6 +47,8 @@ def emit(
     kinds: Collection[str],
     folder: Path | None,
     report: Callable[[str, str], None],
+    *,
+    layer_figures: bool = True,
 ) -> None:
     """Give histograms, figures and tables to each logger that takes them.
 
@@ -50,6 +59,7 @@ def emit(
         kinds: Which of ``KINDS``.
         folder: Figures that no logger takes go there as PNG; None: nowhere.
         report: Told of a logger that raises. The others go on.
+        layer_figures: Whether to draw those of single layers, too.
     """
     adapters = [adapter_for(logger) for logger in loggers]
 
@@ -65,14 +75,20 @@ def emit(
         for tag, value in items.items() if kind in kinds else ():
             give(kind, tag, value)
     taken = any("figures" in adapter.takes for adapter in adapters)
-    for tag, draw in shown.figures.items() if "figures" in kinds and (taken or folder) else ():
+    figures = {**shown.figures, **(shown.layer_figures if layer_figures else {})}
+    for tag, draw in figures.items() if "figures" in kinds and (taken or folder) else ():
         try:
             figure = draw()
             if folder is not None and not taken:
                 folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(folder / f"{tag.split('/')[-1]}-step={step:08d}.png")
+                figure.savefig(folder / f"{_file_name(tag)}-step={step:08d}.png")
         except Exception as error:  # neither must a figure, or the disk
             report("figures", f"not drawn: {error!r}")
             continue
         if taken:
             give("figures", tag, figure)
+
+
+def _file_name(tag: str) -> str:
+    """A figure's tag as the beginning of a file's name."""
+    return re.sub(r'[<>:"/\\|?*]', "-", tag.replace("_figures/", "-"))

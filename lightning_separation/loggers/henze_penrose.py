@@ -8,7 +8,7 @@ import numpy as np
 
 from ..plots import separation_depth, separation_heatmap
 from ..records import Record
-from .display import Display, Table
+from .display import Display, Table, prefixed, title
 
 _MOST_ROWS = 10
 
@@ -28,7 +28,7 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     """
     found = record.findings["henze_penrose"]
     shown = Display()
-    bayes = "bayes_error" if name == "separation" else f"{name}_bayes_error"
+    bayes = prefixed(name, "bayes_error")
     layers = [layer for layer in record.layers if layer in found]
     upper = np.triu_indices(len(record.class_names), 1)
     for layer in layers:
@@ -44,13 +44,12 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     values = {layer: found[layer]["divergence"] for layer in layers}
     fewest, most = int(record.counts.min()), int(record.counts.max())
     size = f"{most}" if fewest == most else f"{fewest} to {most}"
-    whose = "" if name == "separation" else f"{name}: "
-    when = f"{record.when}, {record.split}, {size} samples a class"
+    samples = f"{size} samples a class"
     shown.figures[f"{name}_figures/layers_by_pairs"] = lambda: separation_heatmap(
-        values, record.class_names, title=f"{whose}Henze-Penrose separation, {when}"
+        values, record.class_names, title=title(name, "Henze-Penrose separation", record, samples)
     )
     shown.figures[f"{name}_figures/depth"] = lambda: separation_depth(
-        history, title=f"{whose}Separation against depth, {when}"
+        history, title=title(name, "Separation against depth", record, samples)
     )
     shown.tables[f"{name}_tables/hardest_pairs"] = _hardest_pairs(record, layers[-1])
     return shown

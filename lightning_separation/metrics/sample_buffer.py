@@ -42,7 +42,7 @@ class SampleBuffer(Metric):
         """Take what the caps leave room for.
 
         Args:
-            features: ``[B, ...]``, real; kept flattened, in their dtype.
+            features: ``[B, ...]``, real; kept in their shape and dtype.
             target: ``[B]`` integers.
 
         Raises:
@@ -56,7 +56,7 @@ class SampleBuffer(Metric):
         seen = dim_zero_cat(self.target) if self.target else target[:0]
         rows = rows_within_cap(target, int(self.samples_per_class), seen)
         if len(rows):
-            self.features.append(features.detach().flatten(1 if features.ndim > 1 else 0)[rows].reshape(len(rows), -1))
+            self.features.append(features.detach()[rows])
             self.target.append(target[rows])
 
     def sample(self) -> tuple[Tensor, Tensor]:

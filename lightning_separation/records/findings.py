@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-AXES = ("pair", "class", "unit")
-"""Names an axis can have. ``"pair"`` stands for two axes, [K, K]; the others for one."""
+AXES = ("pair", "class", "unit", "feature", "source", "link", "example", "bin", "edge")
+"""Names an axis can have. ``"pair"`` stands for two axes, [K, K]; the others for one.
+
+``"feature"``: of the network's input, flattened; ``"source"``: units before a layer; ``"link"``: chosen connections;
+``"example"``: chosen units; ``"bin"`` and ``"edge"``: of histograms.
+"""
 
 
 class Findings(Mapping[str, Mapping[str, NDArray]]):
     """Arrays by layer and quantity: ``findings["net.fc1"]["divergence"]``.
 
     Args:
-        axes: For every quantity the names of its axes: ``()`` for a number, ``("pair",)`` for ``[K, K]``,
-            ``("unit",)``, ``("class",)``, ``("unit", "class")``.
+        axes: For every quantity the names of its axes, of ``AXES``: ``()`` for a number, ``("pair",)`` for ``[K, K]``,
+            ``("unit",)``, ``("unit", "class")``, ...
         layers: For every layer the arrays of its quantities; NumPy arrays, numbers, or tensors on the CPU.
+
+        labels: Names along an axis: ``{"feature": ["age", "pulse"]}``.
 
     Raises:
         ValueError: If a quantity has no declared axes, or an array other axes than declared.
@@ -29,8 +35,14 @@ class Findings(Mapping[str, Mapping[str, NDArray]]):
         (2, 2)
     """
 
-    def __init__(self, axes: Mapping[str, Sequence[str]], layers: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        axes: Mapping[str, Sequence[str]],
+        layers: Mapping[str, Mapping[str, Any]],
+        labels: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.axes = {quantity: tuple(names) for quantity, names in axes.items()}
+        self.labels = {axis: list(names) for axis, names in (labels or {}).items()}
         self._layers: dict[str, dict[str, NDArray]] = {}
         for quantity, names in self.axes.items():
             if unknown := set(names) - set(AXES):

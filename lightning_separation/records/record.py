@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "epoch", "step", "stage", "split", "layer", "analysis", "quantity", "class_a", "class_b", "unit", "value",
 )  # fmt: skip
+_COLUMN_AXES = {"pair", "class", "unit"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Record:
         """The findings as a tidy table, one number a row.
 
         Columns ``epoch, step, stage, split, layer, analysis, quantity, class_a, class_b, unit, value``; those that are
-        not meant are empty (None). Of the two orders of a pair of classes only a < b is listed.
+        not meant are empty (None). Of the two orders of a pair of classes only a < b is listed. Quantities with other
+        axes (features, bins, ...) are in ``findings`` only.
 
         Raises:
             ImportError: Without pandas.
@@ -99,8 +101,9 @@ class Record:
         for analysis, found in self.findings.items():
             for layer, quantities in found.items():
                 for quantity, array in quantities.items():
-                    for a, b, unit, value in self._cells(found.axes[quantity], array):
-                        yield *head, layer, analysis, quantity, a, b, unit, value
+                    if _COLUMN_AXES.issuperset(found.axes[quantity]):
+                        for a, b, unit, value in self._cells(found.axes[quantity], array):
+                            yield *head, layer, analysis, quantity, a, b, unit, value
 
     def _cells(self, axes: tuple[str, ...], array: NDArray) -> Iterator[tuple[str | None, str | None, int | None, Any]]:
         sizes = iter(array.shape)

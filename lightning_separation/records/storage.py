@@ -79,6 +79,7 @@ def save_record(folder: Path, record: Record) -> Path:
         "class_names": record.class_names,
         "notes": record.notes,
         "axes": {analysis: found.axes for analysis, found in record.findings.items()},
+        "labels": {analysis: found.labels for analysis, found in record.findings.items()},
         "index": index,
     }
     arrays |= {"head": np.array(json.dumps(head)), "counts": record.counts}
@@ -104,7 +105,7 @@ def _read(path: Path) -> Record:
         if not is_zipfile(file):  # or NumPy would take it for a pickle
             raise BadZipFile("no .npz file")
     with np.load(path, allow_pickle=False) as file:
-        head = json.loads(file["head"].item())
+        head = {"labels": {}, **json.loads(file["head"].item())}
         _check_schema(head["schema"], path)
         layers: dict[str, dict[str, dict[str, Any]]] = {analysis: {} for analysis in head["axes"]}
         for entry in head["index"]:
@@ -118,7 +119,9 @@ def _read(path: Path) -> Record:
             layers=head["layers"],
             class_names=head["class_names"],
             counts=file["counts"],
-            findings={name: Findings(head["axes"][name], found) for name, found in layers.items()},
+            findings={
+                name: Findings(head["axes"][name], found, head["labels"].get(name)) for name, found in layers.items()
+            },
             notes=head["notes"],
         )
 

@@ -1,0 +1,166 @@
+"""Which units respond differently to the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..capture import Snapshot
+from ..capture.buffers import Pooling
+from ..functional._inputs import as_classes, full_precision
+from ..functional._neurons import NeuronSample
+from ..functional.class_selectivity import class_histograms
+from ..functional.k_sample import brown_forsythe_of
+from ..functional.multiple_testing import false_discovery_control
+from ..functional.neuron_significance import NeuronTests, significance
+from ..functional.shapiro_wilk import pooled_normality
+from ..records import Findings
+from .base import LayerAnalysis
+from .selectivity import preferred_class
+
+FEWEST_SAMPLES = 3
+_BINS = 24
+_EXAMPLES = 4  # of each group
+
+
+@dataclass
+class Significance(LayerAnalysis):
+    """Which units of every layer respond differently to the classes, and how strongly.
+
+    Two classes: Welch's t-test where both are normal by Shapiro and Wilk, else Mann-Whitney's; more: Welch's analysis of
+    variance, else Kruskal-Wallis; adjusted for the number of units (Benjamini-Hochberg). Where the location does not
+    differ, the spread may: Brown-Forsythe. See :func:`lightning_separation.functional.neuron_significance`. A class
+    with fewer than 3 samples is left out, by name; with fewer than two classes left all is NaN.
+
+    Args:
+        alpha: A unit is significant if its q is below.
+        pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
+        layers: Names or glob patterns that narrow the monitor's.
+        every_n_epochs: Narrows the monitor's schedule.
+
+    Found for each layer, for each unit: ``statistic``, ``p_value``, ``q_value``, ``effect_size``, ``significant``,
+    ``test`` (index into ``functional.TEST_NAMES``), ``spread_p_value``, ``spread_q_value``, ``spread_only`` (the spread
+    differs, the location not), ``normality`` and ``normality_p_value`` (Shapiro and Wilk's W and p over all classes),
+    ``preferred_class`` (place of the class with the largest mean, -1 for none) and ``dead`` (the same value for every
+    sample); as numbers ``significant_fraction`` and ``dead_fraction`` of the units that have finite values,
+    ``best_effect_size`` (the largest absolute one); of the four most and least significant and most and least normal
+    units ``example_unit`` (axis: example), ``example_histogram`` (example, class, bin) and ``example_edges``.
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> Significance(alpha=0.01).name
+        'significance'
+    """
+
+    alpha: float = 0.05
+    pooling: Pooling = "mean"
+
+    name: ClassVar[str] = "significance"  # type: ignore[misc]
+    needs_classes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        units = [*NeuronTests._fields, "spread_p_value", "spread_q_value", "spread_only", "normality"]
+        units += ["normality_p_value", "preferred_class", "dead"]
+        numbers = ("significant_fraction", "dead_fraction", "best_effect_size")
+        return {
+            **dict.fromkeys(units, ("unit",)),
+            **dict.fromkeys(numbers, ()),
+            "example_unit": ("example",),
+            "example_histogram": ("example", "class", "bin"),
+            "example_edges": ("example", "edge"),
+        }
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Measure every chosen layer; say which classes are too small."""
+        counts = dict(zip(snapshot.class_names, snapshot.counts.tolist(), strict=True))
+        few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST_SAMPLES]
+        if few:
+            more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+            classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
+            snapshot.report(self.name, f"{classes} left out: tests need {FEWEST_SAMPLES} samples of a class")
+        if len(counts) - len(few) < 2:
+            seen = ", ".join(snapshot.class_names)
+            snapshot.report(self.name, f"tests need two classes with {FEWEST_SAMPLES} samples; seen: {seen}")
+        return super().compute(snapshot)
+
+    def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
+        """The tests of one layer's units."""
+        assert snapshot.target is not None  # needs_classes
+        kept = snapshot.counts >= FEWEST_SAMPLES
+        units = snapshot.units(layer, self.pooling)
+        if int(kept.sum()) < 2:
+            return self._untested(units.shape[1])
+        rows = kept[snapshot.target]
+        matrix = units[rows.to(units.device)]
+        with full_precision(matrix.device):
+            sample = NeuronSample(matrix, as_classes(snapshot.target[rows], len(matrix), matrix.device))
+            if not bool(sample.finite.all()):
+                bad = int((~sample.finite).sum())
+                snapshot.report(layer, f"{self.name}: {bad} of {sample.num_units} units hold NaN or infinite values")
+            found = self._tests(sample)
+            found["preferred_class"] = _with_left_out(found["preferred_class"], kept)
+            found |= self._examples(found, sample, kept)
+        return {name: value.cpu() for name, value in found.items()}
+
+    def _tests(self, sample: NeuronSample) -> dict[str, Tensor]:
+        tests, normality, spread = significance(sample, self.alpha), pooled_normality(sample), brown_forsythe_of(sample)
+        spread_q_value = false_discovery_control(spread.p_value)
+        dead = sample.finite & (sample.largest == sample.smallest)
+        alive = tests.effect_size[tests.effect_size.isfinite()].abs()
+        known = sample.finite.sum().double()
+        return {
+            **tests._asdict(),
+            "spread_p_value": spread.p_value,
+            "spread_q_value": spread_q_value,
+            "spread_only": (spread_q_value < self.alpha) & ~tests.significant,
+            "normality": normality.statistic,
+            "normality_p_value": normality.p_value,
+            "preferred_class": preferred_class(sample.only_finite(sample.mean)),
+            "dead": dead,
+            "significant_fraction": tests.significant.sum() / known,
+            "dead_fraction": dead.sum() / known,
+            "best_effect_size": alive.max() if len(alive) else torch.tensor(torch.nan, dtype=torch.float64),
+        }
+
+    def _examples(self, found: Mapping[str, Tensor], sample: NeuronSample, kept: Tensor) -> dict[str, Tensor]:
+        """Class distributions of the most and least significant and the most and least normal units that are alive."""
+        alive = (sample.finite & ~found["dead"]).nonzero().squeeze(1)
+        # By p, which says how sure, and where it is too small for a number, by effect.
+        by_effect = alive[found["effect_size"][alive].abs().argsort(descending=True, stable=True)]
+        by_p = by_effect[found["p_value"][by_effect].argsort(stable=True)]
+        by_normality = alive[found["normality"][alive].argsort(descending=True, stable=True)]
+        num = min(_EXAMPLES, len(alive))
+        chosen = torch.cat([by_p[:num], by_p.flip(0)[:num], by_normality[:num], by_normality.flip(0)[:num]])
+        few = NeuronSample(sample.matrix[:, chosen], sample.classes) if num else sample
+        counts, edges = class_histograms(few, _BINS)
+        histogram = counts.new_zeros(len(chosen), len(kept), _BINS)
+        histogram[:, kept.to(counts.device)] = counts[: len(chosen)]
+        return {"example_unit": chosen, "example_histogram": histogram, "example_edges": edges[: len(chosen)]}
+
+    def _untested(self, num_units: int) -> dict[str, Tensor]:
+        values = {"test": 0, "preferred_class": -1, **dict.fromkeys(("significant", "spread_only", "dead"), False)}
+        found = {
+            quantity: torch.full((num_units,) * len(axes), values.get(quantity, torch.nan))
+            for quantity, axes in self.axes.items()
+            if set(axes) <= {"unit"}
+        }
+        return {**found, "example_unit": torch.zeros(0, dtype=torch.int64)}
+
+
+def _with_left_out(place: Tensor, kept: Tensor) -> Tensor:
+    """Places among the classes kept as places among all; -1 stays."""
+    among_all = kept.nonzero().squeeze(1).to(place.device)
+    return torch.where(place >= 0, among_all[place.clamp(min=0)], -1)

@@ -1,0 +1,138 @@
+"""The network run once more on the sample, batch by batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .recorder import Recorder, batch_axis, first_tensor, map_tensors, rows_of
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+class Pass(NamedTuple):
+    """One batch of the sample, run again.
+
+    Attributes:
+        rows: Which samples of the snapshot these are.
+        input: The first tensor that the network was given; with gradients a leaf of their graph.
+        output: What the network returned.
+        given: For every layer asked for the first tensor that it was given.
+        made: What it made of it, ``[rows, ...]``.
+    """
+
+    rows: slice
+    input: Tensor
+    output: Any
+    given: dict[str, Tensor]
+    made: dict[str, Tensor]
+
+
+def replay(
+    recorder: Recorder,
+    layers: Collection[str],
+    visit: Callable[[Pass], None],
+    forward_context: Context,
+    *,
+    gradients: bool = False,
+) -> None:
+    """Run the network again and see what some layers are given and make of it.
+
+    Args:
+        recorder: After the pass.
+        layers: Keys of ``recorder.order``.
+        visit: Called after each batch, with gradients enabled if they are asked for.
+        forward_context: In what the network runs (the Trainer's autocast).
+        gradients: Whether to keep the graph back to ``Pass.input``. Parameters get no gradient as long as nobody calls
+            ``backward``.
+
+    Raises:
+        ValueError: If the step called several networks, the network was given no tensor, or, with gradients, no real
+            one.
+    """
+    if len(recorder.networks) > 1:
+        raise ValueError(f"the step calls {', '.join(recorder.networks)}: choose one by network=")
+    ((name, network),) = recorder.networks.items()
+    start = 0
+    with unchanged(recorder.root), ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        if gradients:
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its recurrent nets refuse it in eval mode
+        for size, calls in zip(recorder.batch_rows, recorder.calls, strict=True):
+            # Cloned: tensors made in inference mode can be in no graph.
+            held = map_tensors(torch.clone, tuple(calls[name]))
+            first = first_tensor(list(held))
+            if first is None:
+                raise ValueError("the network was given no tensor")
+            if gradients and not first.is_floating_point():
+                raise ValueError(f"the network is given {first.dtype}: no gradient leads back to it")
+            leaf = first.requires_grad_(gradients)
+            # Cloned again: a module may change in place what it is given, and a leaf must not be.
+            args, kwargs = map_tensors(torch.clone, held)
+            with forward_context(), _watched(recorder, layers, size) as (given, made):
+                output = network(*args, **kwargs)
+            visit(Pass(slice(start, start + size), leaf, output, given, made))
+            start += size
+
+
+@contextmanager
+def _watched(
+    recorder: Recorder, layers: Collection[str], size: int
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    given: dict[str, Tensor] = {}
+    made: dict[str, Tensor] = {}
+    runs: Counter[str] = Counter()
+
+    def watch(name: str, module: nn.Module) -> list[RemovableHandle]:
+        axis = batch_axis(recorder.root, name)
+
+        def key() -> str:
+            return name if runs[name] == 1 else f"{name}#{runs[name]}"
+
+        # Cloned: what comes after may work in place.
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            runs[name] += 1
+            tensor = first_tensor([args, kwargs])
+            if key() in layers and tensor is not None:
+                given[key()] = (tensor.transpose(0, 1) if tensor.ndim == 3 and axis == 1 else tensor).clone()
+
+        def after(_: nn.Module, __: Any, output: Any) -> None:
+            if key() in layers:
+                made[key()] = rows_of(output, axis, size).clone()
+
+        return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+
+    handles = [
+        handle
+        for name in {recorder.order[layer] for layer in layers}
+        for handle in watch(name, recorder.layers[name])
+    ]
+    try:
+        yield given, made
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def unchanged(root: nn.Module) -> Iterator[None]:
+    """Run parts of a network once more: no gradients, eager, and buffers and random state as before afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in root.buffers()]
+    with ExitStack() as stack:
+        stack.enter_context(isolate_rng())
+        stack.enter_context(torch.no_grad())
+        if hasattr(torch.compiler, "set_stance"):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            yield
+        finally:
+            for buffer, value in before:
+                buffer.copy_(value)

@@ -1,0 +1,96 @@
+"""What is shown of the input features behind the units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plots import PathColumn, feature_heatmap, path_diagram
+from ..records import Record
+from .display import Display, Table, prefixed, title
+
+_MOST_FEATURES = 4
+_MOST_UNITS = 4
+
+
+def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+    """Figures and tables of one record.
+
+    Args:
+        record: With findings of ``InputFeatures``.
+        history: Not used.
+        name: The monitor's name.
+
+    Returns:
+        For each layer the figures ``input_features_figures/<layer>`` (classes x features, by true and by predicted
+        class) and ``input_features_paths/<layer>`` (features, units, classes), and the table
+        ``input_features_tables/<layer>``. The monitor's name stands before each unless it is "separation".
+    """
+    found = record.findings["input_features"]
+    shown = Display()
+    for layer in found:
+        values = found[layer]
+        names = found.labels.get("feature") or [str(i) for i in range(values["drive"].shape[1])]
+        panels = {"true class": values["drive"]}
+        if "drive_predicted" in values:
+            panels["predicted class"] = values["drive_predicted"]
+        shown.layer_figures[f"{prefixed(name, 'input_features_figures')}/{layer}"] = partial(
+            feature_heatmap,
+            panels,
+            names,
+            record.class_names,
+            title=title(name, f"What drives the active units of {layer}", record),
+            value="change of their sum per std of the feature",
+        )
+        shown.layer_figures[f"{prefixed(name, 'input_features_paths')}/{layer}"] = partial(
+            _paths, values, names, record.class_names, title(name, f"Features, units of {layer}, classes", record)
+        )
+        shown.tables[f"{prefixed(name, 'input_features_tables')}/{layer}"] = _classes(record, layer, panels, names)
+    return shown
+
+
+def _paths(values: Mapping[str, NDArray], features: Sequence[str], classes: Sequence[str], heading: str) -> object:
+    """Features to units by the mean gradient, units to classes by how much more active they are there."""
+    active = values["active_fraction"]
+    others = (active.sum(1, keepdims=True) - active) / max(active.shape[1] - 1, 1)
+    gradients = values["gradient"].mean(2)
+    return path_diagram(
+        [
+            PathColumn("feature", features, np.full(len(features), np.nan)),
+            PathColumn("unit", [f"unit {u}" for u in values["example_unit"].tolist()], active.mean(1)),
+            PathColumn("class", classes, np.full(len(classes), np.nan)),
+        ],
+        [gradients, (active - others).T],
+        title=heading,
+        highlight={},
+    )
+
+
+def _classes(record: Record, layer: str, panels: Mapping[str, NDArray], names: Sequence[str]) -> Table:
+    values = record.findings["input_features"][layer]
+    active, units = values["active_fraction"], values["example_unit"]
+    rows = []
+    for k, class_name in enumerate(record.class_names):
+        best = [i for i in np.argsort(-active[:, k], kind="stable").tolist() if active[i, k] > 0][:_MOST_UNITS]
+        row = [class_name, ", ".join(f"{units[i]} ({active[i, k]:.0%})" for i in best) or "none"]
+        for drive in panels.values():
+            row += [_strongest(drive[k], names, 1), _strongest(drive[k], names, -1)]
+        rows.append(row)
+    header = ["class", "active units"]
+    for panel in panels:
+        header += [f"{panel}: raised by", "lowered by"]
+    caption = (
+        f"What drives the active units of `{layer}`, {record.when}: change of their summed activation per standard "
+        "deviation of the feature."
+    )
+    return Table(header, rows, caption)
+
+
+def _strongest(drive: NDArray, names: Sequence[str], sign: int) -> str:
+    if np.isnan(drive).any():
+        return "no sample"
+    order = [i for i in np.argsort(-sign * drive, kind="stable").tolist() if sign * drive[i] > 0]
+    return ", ".join(f"{names[i]} ({drive[i]:+.2f})" for i in order[:_MOST_FEATURES]) or "none"
