@@ -11,6 +11,7 @@ from heapq import nlargest
 from math import ceil
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ HEADING = 13.0
 INK = "#222222"
 FAINT = "#8a8a8a"
 PALE = "#e8e8e8"
+HATCHED: dict[str, Any] = {"facecolor": PALE, "edgecolor": "#b4b4b4", "hatch": "///"}  # where there is no value
+DIVERGING = "RdBu_r"  # blue below zero, red above; told apart by the colour-blind
 
 # The user's own settings (a dark style, TeX) are meant for their figures. Fonts are left alone: names may need them.
 STYLE: dict[str, Any] = {
@@ -77,6 +80,54 @@ def shorten(names: Iterable[str], most: int = 28) -> list[str]:
     return max(tries, key=lambda short: len(set(short)))  # the first of the best
 
 
+def fitted(text: str, room: float, size: float = TEXT, weight: str = "normal") -> str:
+    """The text on one line, cut in the middle where it is wider than so many pixels."""
+    text = shorten([text], len(text))[0]
+    short, most = text, len(text)
+    while most > 8 and (width := text_width([short], size, weight)) > room:
+        most = max(min(int(most * room / width), most - 1), 8)
+        short = shorten([text], most)[0]
+    return short
+
+
+def number(value: float, digits: str = ".3g") -> str:
+    """A number as people write it.
+
+    Example:
+        >>> number(-0.0), number(-1.5), number(1234.5), number(0.8251, ".2f")
+        ('0', '−1.5', '1234', '0.83')
+    """
+    if digits == ".3g" and 1000 <= abs(value) < 1e5:
+        digits = ".0f"
+    text = format(value, digits)
+    return (text if float(text) else text.lstrip("-")).replace("-", "−")
+
+
+def spread(places: Sequence[float] | NDArray[Any], gap: float, low: float, high: float) -> NDArray[np.float64]:
+    """Places at least ``gap`` apart and between ``low`` and ``high``, in the same order and as near as can be.
+
+    Example:
+        >>> spread([5.0, 5.0, 9.0], gap=2, low=0, high=10)
+        array([4., 6., 9.])
+    """
+    wanted = np.asarray(places, dtype=np.float64)
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    blocks: list[tuple[float, int]] = []  # of places that stand as close as they may: mean and number
+    for place in wanted[order] - steps:
+        block = (float(place), 1)
+        while blocks and blocks[-1][0] > block[0]:
+            before, count = blocks.pop()
+            total = count + block[1]
+            block = ((before * count + block[0] * block[1]) / total, total)
+        blocks.append(block)
+    moved = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
+    result = np.empty_like(wanted)
+    if len(wanted):
+        result[order] = moved.clip(low, max(high - steps[-1], low)) + steps
+    return result
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty white figure of so many pixels."""
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
@@ -92,6 +143,15 @@ def add_axes(figure: Figure, left: float, top: float, width: float, height: floa
     return axes
 
 
+def add_canvas(figure: Figure, top: float) -> Axes:
+    """Axes over all of the figure from ``top`` down, whose coordinates are pixels from their left and top."""
+    width, height = figure.get_size_inches() * DPI
+    axes = add_axes(figure, 0, top, width, height - top)
+    axes.set(xlim=(0, width), ylim=(height - top, 0))
+    axes.set_facecolor("none")
+    return axes
+
+
 def add_title(axes: Axes, lines: Sequence[str], left: float) -> None:
     """Title of one or more lines above the axes, from the left edge of the figure, cut at its right edge.
 
@@ -101,12 +161,14 @@ def add_title(axes: Axes, lines: Sequence[str], left: float) -> None:
         left: Pixels from the figure's left edge to the axes.
     """
     room = axes.figure.bbox.width - 3 * GAP
-    fitting = []
-    for line in lines:
-        share = room / max(text_width([line], HEADING, "bold"), 1.0)
-        fitting += shorten([line], len(line) if share >= 1 else max(int(share * len(line)), 8))
+    fitting = [fitted(line, room, HEADING, "bold") for line in lines]
     x, y = (GAP - left) / axes.bbox.width, 1 + 2 * GAP / axes.bbox.height
     axes.set_title("\n".join(fitting), x=x, y=y, pad=0, ha="left", fontsize=HEADING)
+
+
+def title_width(lines: Sequence[str]) -> float:
+    """Width that a figure needs for its title; of a very long one, for so much that the rest may be cut."""
+    return min(text_width(lines, HEADING, "bold"), 640.0) + 4 * GAP
 
 
 def title_height(lines: Sequence[str]) -> float:
@@ -168,3 +230,29 @@ def color_strip(axes: Axes, colors: NDArray[Any], labels: dict[float, str]) -> N
     """Draws a scale of colours from the bottom up, with labels at its right (0 to 1)."""
     axes.pcolormesh([0, 1], [i / len(colors) for i in range(len(colors) + 1)], colors[:, None])
     label_rows(axes, labels, TEXT, right=True)
+
+
+def write_values(axes: Axes, texts: NDArray[Any], faces: NDArray[Any], *, left: float = 0.0, upright: bool) -> None:
+    """Writes into cells of width and height 1, in what is read on their colours.
+
+    Args:
+        axes: Axes of the cells.
+        texts: ``[rows, columns]``; nothing is written for an empty one.
+        faces: The cells' colours, ``[rows, columns, 4]``.
+        left: Where the first column begins.
+        upright: Whether the texts stand instead of lie.
+    """
+    bright = faces[..., :3] @ [0.299, 0.587, 0.114] >= 0.5
+    for (row, column), text in np.ndenumerate(texts):
+        if text:
+            axes.text(
+                left + column + 0.5,
+                row + 0.5,
+                text,
+                label="value",
+                color=INK if bright[row, column] else "white",
+                rotation=90 if upright else 0,
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+            )
