@@ -90,7 +90,8 @@ def format_table(record: Record) -> str:
     lines = ["Hidden units that are active for at least half of the flowers of a kind, and what drives them", ""]
     lines.append(f"{'kind':12}{'active units (share of flowers)':44}{'raised by':28}lowered by")
     for k, kind in enumerate(KINDS):
-        units = [f"{u} ({selectivity[u, k]:.0%})" for u in selectivity[:, k].argsort()[::-1] if selectivity[u, k] >= 0.5]
+        most = selectivity[:, k].argsort()[::-1]
+        units = [f"{unit} ({selectivity[unit, k]:.0%})" for unit in most if selectivity[unit, k] >= 0.5]
         order = drive[k].argsort()[::-1]
         raised = [FEATURES[f] for f in order if drive[k, f] > 0]
         lowered = [FEATURES[f] for f in order[::-1] if drive[k, f] < 0]

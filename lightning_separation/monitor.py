@@ -75,9 +75,11 @@ class SeparationMonitor(Callback):
     classes), ``dead_fraction/<layer>`` (the same value for every sample), ``best_effect_size/<layer>``; histograms
     ``effect_size/<layer>`` and ``neg_log10_q/<layer>``; figures ``significance_figures/<layer>``; the table
     ``significance_tables/layers``. Figures of single layers are drawn for the first, second, fourth, eighth, ...
-    analysed validation of a fit and the final one: TensorBoard keeps ten images of a tag. EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule
-    give them the same rhythm: a value that does not exist at their first check makes them raise, and one that is not
-    measured anew counts against EarlyStopping's patience.
+    analysed validation of a fit and the final one: TensorBoard keeps ten images of a tag.
+
+    EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule give them the same rhythm: a value
+    that does not exist at their first check makes them raise, and one that is not measured anew counts against
+    EarlyStopping's patience.
 
     Raises:
         ValueError: For impossible settings at once; for an unknown layer or network, epochs that are never validated,
@@ -400,9 +402,7 @@ class SeparationMonitor(Callback):
             pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
             if trainer.is_global_zero:
                 figures = folder / "figures" if folder and self.save else None
-                emit(
-                    shown, trainer.loggers, record.step, self.emit, figures, self._report, layer_figures=layer_figures
-                )
+                emit(shown, trainer.loggers, record.step, self.emit, figures, self._report, layer_figures=layer_figures)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
         folder = self._folder(trainer)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -74,8 +74,7 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
             other.
 
     Example:
-        >>> import torch
-        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>>         >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
         >>> _ = torch.nn.init.ones_(network[0].weight), torch.nn.init.zeros_(network[0].bias)
         >>> path = trace_path(network, torch.tensor([1.0, 2.0]))
         >>> path.layers, path.contributions[0].tolist()
@@ -113,7 +112,7 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
             module.training = mode
     if not steps:
         raise ValueError("the network ran no linear layer")
-    for (name, _, weight, _), (after, given, _, _) in zip(steps, steps[1:], strict=False):
+    for (name, _, weight, _), (after, given, _, _) in pairwise(steps):
         if len(weight) != len(given):
             raise ValueError(
                 f"{after} is given {len(given)} values after the {len(weight)} of {name}: the linear layers do not "

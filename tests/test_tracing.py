@@ -31,7 +31,9 @@ def test_contributions_and_biases_make_up_the_output():
         expected = network.first(x.unsqueeze(0)).squeeze(0)
         answer = network(x.unsqueeze(0)).squeeze(0)
     np.testing.assert_allclose(hidden, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(path.contributions[1].sum(1) + network.last.bias.detach().numpy(), answer, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        path.contributions[1].sum(1) + network.last.bias.detach().numpy(), answer, rtol=1e-4, atol=1e-6
+    )
     np.testing.assert_allclose(path.values[2], answer)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

@@ -47,8 +47,8 @@ class LayerAnalysis(ABC):
         layers = [layer for layer in snapshot.layers if self.looks_at(layer, snapshot)]
         chosen = [x for x in layers if patterns is None or any(x == p or fnmatchcase(x, p) for p in patterns)]
         if not chosen:
-            of = f"layers={patterns} fit none of {', '.join(layers)}" if layers else "there is no layer that it looks at"
-            snapshot.report(self.name, of)
+            none = f"layers={patterns} fit none of {', '.join(layers)}" if layers else "no layer is of its kind"
+            snapshot.report(self.name, none)
         found = {}
         for layer in chosen:
             try:

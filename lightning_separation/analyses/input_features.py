@@ -42,7 +42,7 @@ class InputFeatures(LayerAnalysis):
     change of the summed activation of the active units per standard deviation of the feature, mean over the class);
     ``example_unit`` (example: the units kept), their ``gradient`` (example, feature, class; mean over the class),
     ``active_fraction`` and ``mean`` (example, class), and ``weight`` (example, feature) if the layer is linear and is
-    given the input itself.
+    given the input itself; ``feature_std`` (feature), the standard deviations over the sample.
 
     Example:
         >>> InputFeatures(feature_names=["age", "pulse"]).name
@@ -75,6 +75,7 @@ class InputFeatures(LayerAnalysis):
             "active_fraction": ("example", "class"),
             "mean": ("example", "class"),
             "weight": ("example", "feature"),
+            "feature_std": ("feature",),
         }
 
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
@@ -130,6 +131,7 @@ class InputFeatures(LayerAnalysis):
             "gradient": gradient.movedim(1, 2) / snapshot.counts,
             "active_fraction": selectivity.active_fraction[chosen],
             "mean": selectivity.mean[chosen],
+            "feature_std": scale,
         }
         predicted = _predicted(outputs, snapshot.labels)
         if predicted is None:

@@ -31,8 +31,8 @@ _EXAMPLES = 4  # of each group
 class Significance(LayerAnalysis):
     """Which units of every layer respond differently to the classes, and how strongly.
 
-    Two classes: Welch's t-test where both are normal by Shapiro and Wilk, else Mann-Whitney's; more: Welch's analysis of
-    variance, else Kruskal-Wallis; adjusted for the number of units (Benjamini-Hochberg). Where the location does not
+    Two classes: Welch's t-test where both are normal by Shapiro and Wilk, else Mann-Whitney's; more: Welch's analysis
+    of variance, else Kruskal-Wallis; adjusted for the number of units (Benjamini-Hochberg). Where the location does not
     differ, the spread may: Brown-Forsythe. See :func:`lightning_separation.functional.neuron_significance`. A class
     with fewer than 3 samples is left out, by name; with fewer than two classes left all is NaN.
 

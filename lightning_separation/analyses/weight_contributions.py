@@ -92,14 +92,16 @@ class WeightContributions(LayerAnalysis):
     def _links(self, contributions: Sequence[Tensor]) -> dict[str, Tensor]:
         kept: list[tuple[Tensor, Tensor]] = []
         start = 0
+        num_sources, num_classes = contributions[0].shape[1:]
         for part in contributions:
+            if num_classes == 2:  # the second class says it all: what tells it from the first tells the first from it
+                part = part * torch.tensor([0.0, 1.0], dtype=part.dtype, device=part.device)
             flat = part.nan_to_num(0).flatten()
             top = flat.abs().topk(min(self.count, len(flat))).indices
             kept.append((top + start, flat[top]))
             start += len(flat)
         places, values = (torch.cat(both) for both in zip(*kept, strict=True))
         best = values.abs().argsort(descending=True, stable=True)[: self.count]
-        num_sources, num_classes = contributions[0].shape[1:]
         return {
             "link_unit": places[best] // (num_sources * num_classes),
             "link_source": places[best] // num_classes % num_sources,

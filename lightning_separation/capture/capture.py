@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .buffers import Pooling
 from .recorder import Recorder, Report, first_tensor
+from .replay import Context
 from .sample import Sample
-from .snapshot import Context, Snapshot
+from .snapshot import Snapshot
 from .targets import NoClassesError, TargetFn, batch_labels
 
 

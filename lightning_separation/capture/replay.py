@@ -111,9 +111,7 @@ def _watched(
         return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
     handles = [
-        handle
-        for name in {recorder.order[layer] for layer in layers}
-        for handle in watch(name, recorder.layers[name])
+        handle for name in {recorder.order[layer] for layer in layers} for handle in watch(name, recorder.layers[name])
     ]
     try:
         yield given, made

@@ -13,6 +13,7 @@ from .shapiro_wilk import shapiro_wilk
 from .spanning_tree import SpanningTree, minimum_spanning_tree
 from .two_sample import mann_whitney_u, welch_t_test
 from .units import unit_activations
+from .weight_contributions import WeightContributions, weight_contributions
 
 __all__ = [
     "TEST_NAMES",
@@ -23,6 +24,7 @@ __all__ = [
     "NeuronTests",
     "SignificanceTest",
     "SpanningTree",
+    "WeightContributions",
     "bayes_error_bounds",
     "brown_forsythe",
     "class_selectivity",
@@ -41,6 +43,7 @@ __all__ = [
     "roc_auc",
     "shapiro_wilk",
     "unit_activations",
+    "weight_contributions",
     "welch_anova",
     "welch_t_test",
 ]

@@ -59,7 +59,7 @@ def class_selectivity(
     """
     if bins < 1 or not smoothing > 0:
         raise ValueError(f"bins must be at least 1 and smoothing positive, not {bins} and {smoothing}")
-    matrix = unit_activations(features)
+    matrix = unit_activations(features).detach()
     sample = NeuronSample(matrix, as_classes(target, len(matrix), matrix.device))
     with full_precision(matrix.device):
         return selectivity(sample, threshold, bins, smoothing)
@@ -81,10 +81,12 @@ def selectivity(sample: NeuronSample, threshold: float, bins: int, smoothing: fl
     spread = k * (share * log).sum(1) - share.sum(1) * log.sum(1)  # 0 where all classes have one share
     kl = spread.sum(1).clamp(min=0) / (k * (k - 1)) if k > 1 else torch.full_like(edges[:, 0], torch.nan)
     kl = kl.where((sample.largest > sample.smallest) | kl.isnan(), 0)
-    active = torch.zeros_like(sample.mean)
-    for units, values in sample.blocks():
-        label = sample.label.expand(len(values), -1)
-        active[units].scatter_add_(1, label, (values.double() > threshold).double())
+
+    def count_active(values: Tensor, units: slice) -> tuple[Tensor]:
+        total = torch.zeros(len(values), k, dtype=torch.float64, device=values.device)
+        return (total.scatter_add_(1, sample.label.expand_as(values), (values.double() > threshold).double()),)
+
+    (active,) = sample.over_blocks(count_active)
     found = (active / sample.counts, sample.mean, sample.variance.sqrt(), kl)
     return ClassSelectivity(*map(sample.only_finite, found))
 
@@ -101,11 +103,15 @@ def class_histograms(sample: NeuronSample, bins: int = 10) -> ClassHistograms:
     step = torch.arange(bins + 1, dtype=torch.float64, device=low.device)
     edges = step * ((high - low) / bins)[:, None] + low[:, None]
     edges[:, -1] = high
-    u, k = sample.num_units, sample.num_classes
-    counts = torch.empty(u, k, bins, dtype=torch.int64, device=low.device)
-    for units, values in sample.blocks():
-        place = torch.searchsorted(edges[units], values.double(), right=True).sub_(1).clamp_(0, bins - 1)
-        cell = torch.arange(len(values), device=low.device)[:, None] * k + sample.label
-        place += cell * bins
-        counts[units] = place.flatten().bincount(minlength=len(values) * k * bins).view(-1, k, bins)
+    k = sample.num_classes
+
+    def of_block(values: Tensor, units: slice) -> tuple[Tensor]:
+        unit = torch.arange(len(values), device=values.device)[:, None]
+        place = (unit * k + sample.label) * bins
+        values = values.double()
+        for left in edges[units, 1:-1].T:
+            place += values >= left[:, None]
+        return (place.flatten().bincount(minlength=len(values) * k * bins).view(-1, k, bins),)
+
+    (counts,) = sample.over_blocks(of_block)
     return ClassHistograms(counts, edges)

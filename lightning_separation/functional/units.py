@@ -19,7 +19,7 @@ def unit_activations(features: Tensor, *, unit_axis: int | None = None, pooling:
     a unit is seen at, its activation is their mean or their largest.
 
     Args:
-        features: ``[N, ...]``, real. NaN and infinite values are left as they are.
+        features: ``[N, ...]``, real. NaN and infinite values are left as they are; gradients lead through.
         unit_axis: The axis of the units, not 0. None: 1 for 4 axes or more, else the last.
         pooling: ``"mean"`` (summed in float32 at least) or ``"max"``, over all other axes but the first.
 
@@ -47,7 +47,7 @@ def unit_activations(features: Tensor, *, unit_axis: int | None = None, pooling:
         raise ValueError(f"features must be a dense real tensor, not {features.layout} of {features.dtype}")
     if features.ndim == 0 or features.numel() == 0:
         raise ValueError(f"features must have at least one row and one column, but have shape {tuple(features.shape)}")
-    features = features.detach().to(device)
+    features = features.to(device)
     if features.ndim == 1:
         features = features[:, None]
     axes = features.ndim

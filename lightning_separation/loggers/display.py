@@ -57,3 +57,10 @@ def title(name: str, what: str, record: Record, *more: str) -> str:
     """Title of a figure: what it shows, of which epoch and data, in whose name if the monitor has another."""
     whose = "" if name == "separation" else f"{name}: "
     return ", ".join([f"{whose}{what}", record.when, record.split, *more])
+
+
+def feature_names(record: Record, num: int) -> list[str]:
+    """Names of the input's ``num`` features: as ``InputFeatures`` was told, else their numbers."""
+    found = record.findings.get("input_features")
+    names = found.labels.get("feature", []) if found is not None else []
+    return names if len(names) == num else [str(i) for i in range(num)]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..plots import PathColumn, feature_heatmap, path_diagram
 from ..records import Record
-from .display import Display, Table, prefixed, title
+from .display import Display, Table, feature_names, prefixed, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_FEATURES = 4
 _MOST_UNITS = 4
+_MOST_LINKS = 40
 
 
 def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
@@ -33,7 +38,7 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     shown = Display()
     for layer in found:
         values = found[layer]
-        names = found.labels.get("feature") or [str(i) for i in range(values["drive"].shape[1])]
+        names = feature_names(record, values["drive"].shape[1])
         panels = {"true class": values["drive"]}
         if "drive_predicted" in values:
             panels["predicted class"] = values["drive_predicted"]
@@ -52,19 +57,22 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     return shown
 
 
-def _paths(values: Mapping[str, NDArray], features: Sequence[str], classes: Sequence[str], heading: str) -> object:
+def _paths(values: Mapping[str, NDArray], features: Sequence[str], classes: Sequence[str], heading: str) -> Figure:
     """Features to units by the mean gradient, units to classes by how much more active they are there."""
     active = values["active_fraction"]
-    others = (active.sum(1, keepdims=True) - active) / max(active.shape[1] - 1, 1)
-    gradients = values["gradient"].mean(2)
+    more = active - (active.sum(1, keepdims=True) - active) / max(active.shape[1] - 1, 1)
+    order = np.lexsort((-more.max(1), more.argmax(1)))  # units of one class side by side
+    gradients = (values["gradient"].mean(2) * values["feature_std"])[order]
+    units = [f"unit {unit}" for unit in values["example_unit"][order].tolist()]
     return path_diagram(
         [
             PathColumn("feature", features, np.full(len(features), np.nan)),
-            PathColumn("unit", [f"unit {u}" for u in values["example_unit"].tolist()], active.mean(1)),
+            PathColumn("active unit", units, active.mean(1)[order]),
             PathColumn("class", classes, np.full(len(classes), np.nan)),
         ],
-        [gradients, (active - others).T],
+        [gradients, more[order].T],
         title=heading,
+        most_edges=_MOST_LINKS,
         highlight={},
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from ..plots import unit_distributions
 from ..records import Record
 from .display import Display, Table, prefixed, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GROUPS = ("most significant", "least significant", "most normal", "least normal")
 _MOST_UNITS = 3  # named for each layer in the table
@@ -51,7 +55,7 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     return shown
 
 
-def _distributions(record: Record, layer: str, name: str) -> object:
+def _distributions(record: Record, layer: str, name: str) -> Figure:
     values = record.findings["significance"][layer]
     captions = []
     for place, unit in enumerate(values["example_unit"].tolist()):

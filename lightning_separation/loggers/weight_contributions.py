@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..plots import PathColumn, path_diagram
 from ..records import Findings, Record
-from .display import Display, Table, prefixed, title
+from .display import Display, Table, feature_names, prefixed, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_CLASSES = 10  # with a picture each
 
@@ -39,7 +42,7 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
         against = record.class_names[0] if len(record.class_names) == 2 else "the others"
         heading = f"Where the difference of {record.class_names[k]} from {against} comes from"
         shown.layer_figures[f"{prefixed(name, 'weight_contributions_figures')}/{record.class_names[k]}"] = partial(
-            _flow, found, chain, k, title(name, heading, record)
+            _flow, record, chain, k, title(name, heading, record)
         )
     return shown
 
@@ -55,18 +58,28 @@ def _chain(layers: Sequence[str], found: Findings) -> list[str]:
     return chain
 
 
-def _flow(found: Findings, chain: Sequence[str], k: int, heading: str) -> object:
-    def column(name: str, values: NDArray) -> PathColumn:
-        return PathColumn(name, [str(i) for i in range(len(values))], values[:, k])
-
-    columns = [column(f"into {layer}", found[layer]["source_difference"]) for layer in chain]
-    columns.append(column(chain[-1], found[chain[-1]]["difference"]))
+def _flow(record: Record, chain: Sequence[str], k: int, heading: str) -> Figure:
+    found = record.findings["weight_contributions"]
+    columns = []
+    for layer in chain:
+        values = found[layer]["source_difference"]
+        columns.append(PathColumn(f"into {layer}", _sources(record, layer), values[:, k]))
+    values = found[chain[-1]]["difference"]
+    columns.append(PathColumn(chain[-1], [str(unit) for unit in range(len(values))], values[:, k]))
     edges = [np.nan_to_num(found[layer]["contribution"][:, :, k]) for layer in chain]
     return path_diagram(columns, edges, title=heading)
 
 
+def _sources(record: Record, layer: str) -> list[str]:
+    """Names of the units before a layer: of the first layer the input's features."""
+    found = record.findings["weight_contributions"]
+    num = len(found[layer]["source_difference"])
+    return feature_names(record, num) if layer == next(iter(found)) else [str(unit) for unit in range(num)]
+
+
 def _links(record: Record, layer: str) -> Table:
     values = record.findings["weight_contributions"][layer]
+    sources = _sources(record, layer)
     rows = []
     parts = (values[f"link_{part}"].tolist() for part in ("unit", "source", "class", "contribution"))
     for unit, source, k, contribution in zip(*parts, strict=True):
@@ -75,7 +88,7 @@ def _links(record: Record, layer: str) -> Table:
                 str(unit),
                 record.class_names[k],
                 f"{values['difference'][unit, k]:+.2f}",
-                f"{source} ({values['source_difference'][source, k]:+.2f})",
+                f"{sources[source]} ({values['source_difference'][source, k]:+.2f})",
                 f"{contribution:+.2f}",
                 f"{values['amplification'][unit]:.2f}",
             ]

@@ -31,7 +31,7 @@ def test_gradients_of_a_relu_layer_by_hand():
     on = (network[0](X) > 0).double()
     scale = X.double().std(0)
     for k in range(3):
-        share = on[Y == k].mean(0)
+        share = on[k == Y].mean(0)
         np.testing.assert_allclose(relu["active_fraction"][:, k], share)
         np.testing.assert_allclose(relu["gradient"][:, :, k], share[:, None] * weight, rtol=1e-5, atol=1e-9)
         np.testing.assert_allclose(relu["drive"][k], (share @ weight) * scale, rtol=1e-5, atol=1e-9)
@@ -79,7 +79,7 @@ def test_gradients_by_finite_differences():
             step[f] = 1e-6
             change = (network[:3](x + step).mean(2) - network[:3](x - step).mean(2)) / 2e-6
             for k in range(3):
-                np.testing.assert_allclose(found_gradient[:, f, k], change[Y == k].mean(0), atol=1e-7)
+                np.testing.assert_allclose(found_gradient[:, f, k], change[k == Y].mean(0), atol=1e-7)
 
 
 def test_the_units_that_differ_most_are_kept():
@@ -132,15 +132,15 @@ def test_outputs_that_are_no_classes():
 def test_contributions_in_a_network_sum_to_the_class_differences():
     torch.manual_seed(0)
     network = mlp().double()
-    record, contributions = found(network, WeightContributions(count=7), x=X.double())
+    _record, contributions = found(network, WeightContributions(count=7), x=X.double())
     assert list(contributions) == ["0", "3"]
     for layer, outputs in (("0", network[0](X.double())), ("3", network.eval()(X.double()))):
         values = contributions[layer]
         np.testing.assert_allclose(values["contribution"].sum(1), values["difference"])
         for k in range(3):
             z = outputs.detach().numpy()
-            means = np.stack([z[Y == c].mean(0) for c in range(3)])
-            spread = np.sqrt(sum(((z[Y == c] - means[c]) ** 2).sum(0) for c in range(3)) / (60 - 3))
+            means = np.stack([z[c == Y].mean(0) for c in range(3)])
+            spread = np.sqrt(sum(((z[c == Y] - means[c]) ** 2).sum(0) for c in range(3)) / (60 - 3))
             others = means[[c for c in range(3) if c != k]].mean(0)
             np.testing.assert_allclose(values["difference"][:, k], (means[k] - others) / spread)
         largest = np.sort(np.abs(values["contribution"]).ravel())[::-1][:7]

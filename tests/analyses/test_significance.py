@@ -122,7 +122,9 @@ def test_a_rare_class_is_left_out_by_name():
         record, values = found(Significance(), x, labels)
     assert record.class_names == ["0", "1", "2", "9"]
     np.testing.assert_array_equal(values["p_value"], alone["p_value"])
-    np.testing.assert_array_equal(values["preferred_class"], np.where(alone["preferred_class"] == 2, 3, alone["preferred_class"]))
+    np.testing.assert_array_equal(
+        values["preferred_class"], np.where(alone["preferred_class"] == 2, 3, alone["preferred_class"])
+    )
     assert values["example_histogram"][:, 2].sum() == 0
 
 

@@ -49,7 +49,11 @@ class Permute(nn.Module):
     "network, shape, widths",
     [
         (nn.Sequential(nn.Linear(6, 8), nn.ReLU()), (6,), {"input": 6, "0": 8, "1": 8}),
-        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(2)), (3, 8, 8), {"input": 3, "0": 5, "1": 5, "2": 5}),
+        (
+            nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.MaxPool2d(2)),
+            (3, 8, 8),
+            {"input": 3, "0": 5, "1": 5, "2": 5},
+        ),
         (nn.Sequential(nn.Conv1d(3, 5, 3), nn.ReLU()), (3, 9), {"input": 3, "0": 5, "1": 5}),
         (nn.Sequential(nn.Linear(6, 8), nn.GELU()), (4, 6), {"input": 6, "0": 8, "1": 8}),
         (nn.Sequential(nn.LSTM(6, 8, batch_first=True)), (4, 6), {"input": 6, "0": 8}),

@@ -64,9 +64,9 @@ def test_too_few_samples_are_nan_and_a_warning(rows, said):
 
 
 def test_nothing_seen():
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="saw 0 classes"):
         assert NeuronSignificance().compute().p_value.isnan().all()
-    with pytest.warns(UserWarning), pytest.raises(ValueError):
+    with pytest.warns(UserWarning, match="before the ``update`` method"), pytest.raises(ValueError, match="one row"):
         ClassSelectivity().compute()
 
 
