@@ -212,7 +212,8 @@ def _heights(counts: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[N
     most = rest.max((1, 2)) if rest.shape[2] else np.zeros(len(counts))
     limit = np.where(most > 0, _SPIKE * most, np.inf)[:, None, None]
     highest = np.where(density <= limit, density, 0.0).max((1, 2))
-    scale = np.where(highest < peak, 1.1 * highest, np.where(peak > 0, peak, 1.0))
+    gains = peak > 1.5 * highest  # else a cut hides more than it shows
+    scale = np.where(gains, 1.1 * highest, np.where(peak > 0, peak, 1.0))
     heights = density / scale[:, None, None]
     return np.minimum(heights, 1.0), np.nan_to_num(heights) > 1 + 1e-9
 

@@ -183,8 +183,8 @@ def _draw(
         for i, (column, nodes) in enumerate(zip(columns, shown, strict=True))
     ]
     widths = [
-        np.array([layout.text_width([x], size, "bold" if b else "normal") for x, b in zip(names, strong, strict=True)])
-        for names, strong in zip(labels, bold, strict=True)
+        _widths(names, strong, size, each=i not in ends)
+        for i, (names, strong) in enumerate(zip(labels, bold, strict=True))
     ]
 
     heads = [layout.fitted(column.title, 200.0, TEXT, "bold") for column in columns]
@@ -203,7 +203,7 @@ def _draw(
     if any(np.count_nonzero(edge) > most_edges for edge in _drawn(weights, shown)):
         legend.append(f"the strongest {most_edges} links of each gap")
     legend_width = 2 * GAP + sum(layout.text_width([text], SMALL) + 4 * GAP for text in legend)
-    across = max(right, legend_width, layout.title_width(lines))
+    across = max(right, legend_width, layout.title_width(lines), 300.0)
     at += (across - right) / 2
     top = layout.title_height(lines)
     head = layout.line_height(TEXT) + (layout.line_height(SMALL) if any(parts) else 0) + 1.5 * GAP
@@ -245,6 +245,18 @@ def _draw(
 def _drawn(weights: Sequence[NDArray[np.float64]], shown: Sequence[NDArray[np.intp]]) -> list[NDArray[np.float64]]:
     """The edges between the nodes that are drawn."""
     return [edge[np.ix_(shown[i + 1], shown[i])] for i, edge in enumerate(weights)]
+
+
+def _widths(labels: Sequence[str], bold: NDArray[np.bool_], size: float, *, each: bool) -> NDArray[np.float64]:
+    """Widths in pixels of all labels, or only of the widest ones: to measure takes as long as to draw."""
+    groups = [
+        (weight, [label for label, strong in zip(labels, bold, strict=True) if strong == (weight == "bold")])
+        for weight in ("normal", "bold")
+    ]
+    if not each:
+        return np.array([max(layout.text_width(group, size, weight) for weight, group in groups)])
+    weights = np.where(bold, "bold", "normal").tolist()
+    return np.array([layout.text_width([x], size, weight) for x, weight in zip(labels, weights, strict=True)])
 
 
 def _across(

@@ -187,6 +187,14 @@ def test_a_spike_that_is_almost_all_is_drawn_as_it_is() -> None:
     np.testing.assert_allclose(high / high[0], spike[0, 0] / 990)
 
 
+def test_a_peak_little_higher_than_its_neighbor_is_not_cut() -> None:
+    narrow = np.array([[[360, 320, *[35] * 9], [0, 0, *[111] * 9]]])
+    figure = unit_distributions(narrow, np.linspace(0, 11, 12)[None], ["u"], ["a", "b"], rows=["r"])
+    assert texts(figure, "legend") == ["a", "b"]
+    high = heights(shapes(figure)[0])
+    np.testing.assert_allclose(high[:2] / high[0], [1, 320 / 360])
+
+
 def test_equal_input_gives_equal_pixels() -> None:
     images = []
     for _ in range(2):
