@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,6 +15,8 @@ from torch import Tensor
 from ._inputs import Classes, as_classes, device_of
 from ._royston import lack_of_fit
 from ._sorting import centred_ranks, sort_labelled, sort_last
+
+BlockFunction = Callable[[Tensor, slice], Sequence[Tensor]]
 
 
 class SignificanceTest(NamedTuple):
@@ -57,52 +61,51 @@ class NeuronSample:
         classes: Of its rows.
 
     Attributes:
+        device: Of the results.
+        classes: As given.
         counts: ``[K]`` float64, samples of every class.
         finite: ``[U]`` bool, units without NaN or infinite values.
         smallest: ``[U]``, smallest value of every unit.
-        largest: ``[U]``
-        label: ``[N]`` int64, class of every sample in the order of :meth:`blocks`.
+        largest: ``[U]``, the largest.
+        label: ``[N]`` int64, class of every sample in the order that :meth:`over_blocks` hands them out in.
     """
 
     def __init__(self, matrix: Tensor, classes: Classes) -> None:
-        self.matrix = matrix
-        self.classes = classes
+        self.device = matrix.device
         self.counts = classes.counts.double()
-        self.smallest, self.largest = matrix.amin(0), matrix.amax(0)  # NaN if there is one
-        self.finite = self.smallest.isfinite() & self.largest.isfinite()
-        self.smallest, self.largest = (x.where(self.finite, 0) for x in (self.smallest, self.largest))
-        self._sizes = classes.counts.tolist()
+        self.classes = classes
+        smallest, largest = matrix.amin(0), matrix.amax(0)  # NaN if there is one
+        self.finite = smallest.isfinite() & largest.isfinite()
+        self.smallest, self.largest = smallest.where(self.finite, 0), largest.where(self.finite, 0)
         # Classes of one size lie side by side: one array [units, classes, samples].
-        by_size: dict[int, list[int]] = {}
-        for k, size in enumerate(self._sizes):
-            by_size.setdefault(size, []).append(k)
-        self._by_size = by_size
-        place = torch.empty_like(classes.counts)
-        place[[k for group in by_size.values() for k in group]] = torch.arange(len(place), device=place.device)
-        order = place[classes.of_sample].argsort(stable=True)
-        self._order = order if bool((order[1:] < order[:-1]).any()) else None
+        by_size = classes.counts.argsort(stable=True)
+        self._sizes = Counter(classes.counts[by_size].tolist())  # ascending
+        self._place = by_size.argsort()
+        order = self._place[classes.of_sample].argsort(stable=True)
         self.label = classes.of_sample[order]
+        self._rows = self._transposed(matrix, order)
+        self._origin = self._rows[:, 0].double()
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.matrix)
+        return self._rows.shape[1]
 
     @property
     def num_units(self) -> int:
         """U."""
-        return self.matrix.shape[1]
+        return len(self._rows)
 
     @property
     def num_classes(self) -> int:
         """K."""
-        return len(self._sizes)
+        return len(self.counts)
 
     @cached_property
     def moments(self) -> Moments:
         """Means and sums of squares."""
         if "within" in self.__dict__:  # sorted before: they are there
             return self.within.moments
-        return Moments(self._origin, *self._of_classes(self._moments_of))
+        return Moments(self._origin, *self._by_class(self._moments_of))
 
     @cached_property
     def variance(self) -> Tensor:
@@ -124,35 +127,61 @@ class NeuronSample:
             shift = values[..., n // 2].double()
             centred = values - shift[..., None]
             unlike, mean, squares = lack_of_fit(centred)
-            middle = (centred[..., (n - 1) // 2] / 2)[..., None]  # of an even number the median is half way to the next
-            first, deviation, deviation_squares = _moments(centred.sub_(middle).abs_())
+            below = centred[..., (n - 1) // 2] / 2  # of an even number the median is half way to the next
+            first, deviation, deviation_squares = _moments(centred.sub_(below[..., None]).abs_())
             location = shift - self._origin[units, None] + mean
             return location, squares, unlike, first + deviation, deviation_squares
 
-        location, squares, *others = self._of_classes(of_block)
+        location, squares, *others = self._by_class(of_block)
         return Within(Moments(self._origin, location, squares), *others)
 
     @cached_property
     def ranks(self) -> Ranks:
         """One sort of all samples, with the classes taken along."""
-        total = torch.zeros(self.num_units, self.num_classes, dtype=torch.float64, device=self.matrix.device)
-        squares = total.new_empty(self.num_units)
-        for units, values in self.blocks():
+
+        def of_block(values: Tensor, units: slice) -> tuple[Tensor, Tensor]:
             ordered, label = sort_labelled(values, self.label)
             rank = centred_ranks(ordered)
-            total[units].scatter_add_(1, label, rank)  # exact: multiples of 1/2
-            squares[units] = rank.square_().sum(1)
-        return Ranks(total, squares)
+            total = rank.new_zeros(len(rank), self.num_classes)
+            total.scatter_add_(1, label, rank)  # exact: multiples of 1/2
+            return total, rank.square_().sum(1)
+
+        return Ranks(*self.over_blocks(of_block))
 
     @cached_property
     def pooled_lack_of_fit(self) -> Tensor:
         """1 - W of Shapiro and Wilk over all samples, ``[U]``."""
-        found = torch.empty(self.num_units, dtype=torch.float64, device=self.matrix.device)
-        for units, values in self.blocks():
+
+        def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
             values = sort_last(values)
-            centred = values - values[:, len(self) // 2, None].double()
-            found[units] = lack_of_fit(centred)[0]
-        return found
+            return lack_of_fit(values - values[:, len(self) // 2, None].double())
+
+        return self.over_blocks(of_block)[0]
+
+    def over_blocks(self, function: BlockFunction) -> list[Tensor]:
+        """Applies a function to some units after the other and joins what it returns, ``[units, ...]`` each.
+
+        Args:
+            function: Of ``[units, N]``, its own to change, the samples of a class side by side as in ``label``; and of
+                the slice of units that this is. It runs in several threads.
+        """
+        on_cpu = self.device.type == "cpu"
+        # On a CPU a block stays in its core's cache, and is too small for torch to share it among threads: the blocks
+        # are shared instead, and no core waits for another. (Indexing by a tensor would always share.)
+        step = max(1, (28_000 if on_cpu else 1 << 25) // len(self))
+        blocks = [slice(start, min(start + step, self.num_units)) for start in range(0, self.num_units, step)]
+
+        @torch.no_grad()
+        def run(units: slice) -> Sequence[Tensor]:
+            return function(self._rows[units].clone(), units)
+
+        threads = min(torch.get_num_threads(), len(blocks)) if on_cpu else 1
+        if threads == 1:
+            parts = [run(units) for units in blocks]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                parts = list(pool.map(run, blocks))
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
 
     def only_finite(self, values: Tensor) -> Tensor:
         """NaN in the units that hold NaN or infinite values; ``[U, ...]``."""
@@ -162,42 +191,32 @@ class NeuronSample:
         """A test's result, NaN in the units that hold NaN or infinite values."""
         return SignificanceTest(self.only_finite(statistic), self.only_finite(p_value))
 
-    @cached_property
-    def _origin(self) -> Tensor:
-        return self.matrix[0].double().where(self.finite, 0)
-
     def _moments_of(self, values: Tensor, units: slice) -> tuple[Tensor, Tensor]:
         first, mean, squares = _moments(values)
         return first - self._origin[units, None] + mean, squares
 
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Some units after the other: ``[units, N]`` of their own memory, the samples of a class side by side."""
-        size = 1 << (19 if self.matrix.device.type == "cpu" else 25)  # values; a CPU keeps the block in its cache
-        step = max(1, size // len(self))
-        whole = bool(self.finite.all())
-        for start in range(0, self.num_units, step):
-            units = slice(start, min(start + step, self.num_units))
-            block = self.matrix[:, units]
-            if self._order is not None:
-                block = block[self._order]
-            if not whole:
-                block = block.where(self.finite[units], 0)
-            yield units, block.new_empty(block.shape[::-1]).copy_(block.T)
+    def _transposed(self, matrix: Tensor, order: Tensor) -> Tensor:
+        """``[U, N]``, samples in the given order, units that are not finite 0."""
+        rows = matrix.new_empty(matrix.shape[::-1])
+        move = bool((order[1:] < order[:-1]).any())
+        for start in range(0, len(rows), 256):  # in parts: what is moved is not held twice
+            part = matrix[:, start : start + 256]
+            rows[start : start + 256] = (part.index_select(0, order) if move else part).T
+        if not bool(self.finite.all()):
+            rows[~self.finite] = 0
+        return rows
 
-    def _of_classes(self, function: Callable[[Tensor, slice], tuple[Tensor, ...]]) -> list[Tensor]:
+    def _by_class(self, function: BlockFunction) -> list[Tensor]:
         """Applies a function of ``[units, classes, samples]`` to classes of one size at a time; each result [U, K]."""
-        found: list[Tensor] = []
-        for units, values in self.blocks():
-            start = 0
-            for n, group in self._by_size.items():
-                stop = start + n * len(group)
-                results = function(values[:, start:stop].unflatten(1, (len(group), n)), units)
-                if not found:
-                    found = [r.new_empty(self.num_units, self.num_classes) for r in results]
-                for out, result in zip(found, results, strict=True):
-                    out[units, group] = result
-                start = stop
-        return found
+
+        def of_block(values: Tensor, units: slice) -> list[Tensor]:
+            parts, start = [], 0
+            for n, num in self._sizes.items():
+                parts.append(function(values[:, start : start + n * num].unflatten(1, (num, n)), units))
+                start += n * num
+            return [torch.cat(part, 1) for part in zip(*parts, strict=True)]
+
+        return [found[:, self._place] for found in self.over_blocks(of_block)]
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,8 +20,8 @@ def lack_of_fit(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n = centred.shape[-1]
     a = torch.from_numpy(coefficients(n)).to(centred.device)
     mean = centred.mean(-1)
-    squares = torch.linalg.vecdot(centred, centred) - n * mean**2
-    fit = centred @ a  # the coefficients sum to exactly 0
+    squares = centred.square().sum(-1) - n * mean**2
+    fit = (centred * a).sum(-1)  # the coefficients sum to 0
     scale = (squares * (a @ a)).sqrt()
     unlike = ((scale - fit) / scale * ((scale + fit) / scale)).clamp(min=0)
     return unlike.where(centred[..., -1] > centred[..., 0], 0), mean, squares.clamp_(min=0)

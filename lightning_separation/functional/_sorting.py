@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import torch
 from torch import Tensor
 
-_PARALLEL = 1 << 15  # values; below, a thread costs more than it saves
-
 
 def sort_last(values: Tensor) -> Tensor:
-    """Sorts ``[rows, ..., n]`` along its last axis, in place on a CPU: for tensors that nobody else holds.
-
-    A view with gaps between its rows is fine.
-    """
+    """Sorts ``[rows, ..., n]`` along its last axis, in place on a CPU: for tensors that nobody else holds."""
     if values.device.type != "cpu":
         return values.sort(dim=-1).values
-    array = values.numpy()
-    threads = min(torch.get_num_threads(), len(array))
-    if threads == 1 or array.size < _PARALLEL:
-        array.sort(axis=-1)
-        return values
-    step = -(-len(array) // threads)
-    with ThreadPoolExecutor(threads) as pool:  # NumPy sorts without Python's lock
-        list(pool.map(lambda start: array[start : start + step].sort(axis=-1), range(0, len(array), step)))
+    values.numpy().sort(axis=-1)
     return values
 
 
@@ -41,7 +27,7 @@ def sort_labelled(values: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """
     if values.device.type != "cpu" or values.dtype != torch.float32:
         ordered, index = values.sort(dim=1)
-        return ordered, label[index]
+        return ordered, label.expand_as(index).gather(1, index)
     # The bits of a float, the lower ones flipped if it is negative, are an integer with the same order. With the label
     # behind them one sort of integers does for both.
     bits = (values + 0.0).view(torch.int32)  # -0.0 becomes 0.0
@@ -55,11 +41,12 @@ def centred_ranks(ordered: Tensor) -> Tensor:
     """Ranks less their mean, of ascending rows ``[rows, n]``; equal values share the mean of their ranks. float64."""
     rows, n = ordered.shape
     rank = torch.arange(n, dtype=torch.float64, device=ordered.device).sub_((n - 1) / 2).repeat(rows, 1)
-    tied = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 1))  # with the one before; one column more
+    tied = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 1))  # with the one before; an extra column
     before, after = tied[:, :-1], tied[:, 1:]
-    first, last = (after & ~before).nonzero(), (before & ~after).nonzero()
-    if len(first):
-        first, last = first[:, 1], last[:, 1]
-        shared = (first + last - (n - 1)).double() / 2
-        rank.masked_scatter_(before | after, shared.repeat_interleave(last - first + 1))
-    return rank
+    begins, ends = after & ~before, before & ~after
+    first, last = begins.nonzero()[:, 1], ends.nonzero()[:, 1]
+    if not len(first):
+        return rank
+    shared = (first + last - (n - 1)).double() / 2
+    group = begins.flatten().cumsum(0).sub_(1).clamp_(min=0)
+    return torch.where(before | after, shared.index_select(0, group).view(rows, n), rank)

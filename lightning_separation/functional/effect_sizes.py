@@ -36,7 +36,7 @@ def roc_auc(x: Tensor, y: Tensor) -> Tensor:
         tensor([0.9444], dtype=torch.float64)
     """
     sample = sample_of_two(x, y, at_least=1)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return share_above(sample, 0, 1)
 
 
@@ -93,7 +93,7 @@ def hedges_g(x: Tensor, y: Tensor) -> Tensor:
         tensor([1.5958], dtype=torch.float64)
     """
     sample = sample_of_two(x, y, at_least=2)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         half = torch.tensor((len(sample) - 2) / 2, dtype=torch.float64)
         correction = (special(gammaln, half) - special(gammaln, half - 0.5)).exp() / half.sqrt()
         location, squares = sample.moments.location, sample.moments.squares
@@ -127,7 +127,7 @@ def rank_eta_squared(x: Tensor, target: Tensor) -> Tensor:
         tensor([0.7143], dtype=torch.float64)
     """
     sample = sample_of_classes(x, target, at_least=2)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return rank_eta_squared_of(sample)
 
 
@@ -157,7 +157,7 @@ def omega_squared(x: Tensor, target: Tensor) -> Tensor:
         tensor([0.6757], dtype=torch.float64)
     """
     sample = sample_of_classes(x, target, at_least=2)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         k, within = sample.num_classes, sample.moments.squares.sum(1)
         between = between_classes(sample.counts, sample.moments.location)
         mean_square = within / (len(sample) - k)

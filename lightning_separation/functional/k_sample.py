@@ -40,7 +40,7 @@ def welch_anova(x: Tensor, target: Tensor) -> SignificanceTest:
         (tensor([6.], dtype=torch.float64), tensor([0.0705], dtype=torch.float64))
     """
     sample = sample_of_classes(x, target)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return welch_analysis(sample)
 
 
@@ -73,7 +73,7 @@ def kruskal_wallis(x: Tensor, target: Tensor) -> SignificanceTest:
         (tensor([3.8571], dtype=torch.float64), tensor([0.0495], dtype=torch.float64))
     """
     sample = sample_of_classes(x, target)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return kruskal(sample)
 
 
@@ -106,7 +106,7 @@ def brown_forsythe(x: Tensor, target: Tensor) -> SignificanceTest:
         (tensor([0.8000], dtype=torch.float64), tensor([0.4216], dtype=torch.float64))
     """
     sample = sample_of_classes(x, target)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return brown_forsythe_of(sample)
 
 

@@ -64,7 +64,7 @@ def neuron_significance(features: Tensor, target: Tensor, *, alpha: float = 0.05
         'welch_t'
     """
     sample = sample_of_classes(unit_activations(features), target)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return significance(sample, alpha)
 
 

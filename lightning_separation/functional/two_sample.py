@@ -37,7 +37,7 @@ def welch_t_test(x: Tensor, y: Tensor) -> SignificanceTest:
         (tensor([2.4495], dtype=torch.float64), tensor([0.0705], dtype=torch.float64))
     """
     sample = sample_of_two(x, y)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return welch_t(sample, 0, 1)
 
 
@@ -69,7 +69,7 @@ def mann_whitney_u(x: Tensor, y: Tensor) -> SignificanceTest:
         (tensor([8.5000], dtype=torch.float64), tensor([0.1212], dtype=torch.float64))
     """
     sample = sample_of_two(x, y)
-    with full_precision(sample.matrix.device):
+    with full_precision(sample.device):
         return mann_whitney(sample, 0, 1)
 
 
