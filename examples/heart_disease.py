@@ -134,8 +134,8 @@ def main(arguments: list[str] | None = None) -> None:
         analyses=[
             HenzePenrose(),
             Significance(),
-            Selectivity(),
-            InputFeatures(feature_names=names),
+            Selectivity(layers=["relu?"]),
+            InputFeatures(feature_names=names, layers=["relu1", "fc"]),
             WeightContributions(),
         ],
         class_names=GROUPS,

@@ -122,8 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
         analyses=[
             HenzePenrose(),
             Significance(),
-            Selectivity(),
-            InputFeatures(feature_names=FEATURES),
+            Selectivity(layers=[WATCHED]),
+            InputFeatures(feature_names=FEATURES, layers=[WATCHED]),
             WeightContributions(),
         ],
         every_n_epochs=10,

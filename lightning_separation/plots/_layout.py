@@ -7,10 +7,12 @@ they carry. A figure that is drawn at every analysed epoch does without both: la
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from heapq import nlargest
 from math import ceil
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
@@ -55,10 +57,15 @@ def line_height(size: float) -> float:
 
 def text_width(texts: Iterable[str], size: float = TEXT, weight: str = "normal") -> float:
     """Width in pixels of the widest text; among many of almost equal length, about that."""
-    font = FontProperties(size=size, weight=weight)
     longest = nlargest(5, texts, key=lambda text: len(text.encode()))  # in bytes: letters that take more are wider too
+    families = *matplotlib.rcParams["font.family"], *matplotlib.rcParams["font.sans-serif"]
+    return max((_width(text, size, weight, families) for text in longest), default=0.0)
+
+
+@lru_cache(maxsize=4096)  # names come again with every layer and epoch, and measuring takes as long as drawing
+def _width(text: str, size: float, weight: str, families: tuple[str, ...]) -> float:
     renderer = RendererAgg(1, 1, DPI)  # hinting makes small text up to a tenth wider than its outlines
-    return max((renderer.get_text_width_height_descent(text, font, False)[0] for text in longest), default=0.0)
+    return renderer.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0]
 
 
 def shorten(names: Iterable[str], most: int = 28) -> list[str]:
