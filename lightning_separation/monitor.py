@@ -292,7 +292,7 @@ class SeparationMonitor(Callback):
         self._sample.load_state_dict(state_dict["sample"])
         self._history = dict(state_dict["history"])
         self._analysed = dict(state_dict["analysed"])
-        self._count = state_dict["count"]
+        self._count = state_dict.get("count", 0)
 
     # One analysed validation
 

@@ -112,7 +112,7 @@ class Significance(LayerAnalysis):
                 snapshot.report(layer, f"{self.name}: {bad} of {sample.num_units} units hold NaN or infinite values")
             found = self._tests(sample)
             found["preferred_class"] = _with_left_out(found["preferred_class"], kept)
-            found |= self._examples(found, sample, kept)
+            found |= self._examples(found, matrix, sample, kept)
         return {name: value.cpu() for name, value in found.items()}
 
     def _tests(self, sample: NeuronSample) -> dict[str, Tensor]:
@@ -135,7 +135,9 @@ class Significance(LayerAnalysis):
             "best_effect_size": alive.max() if len(alive) else torch.tensor(torch.nan, dtype=torch.float64),
         }
 
-    def _examples(self, found: Mapping[str, Tensor], sample: NeuronSample, kept: Tensor) -> dict[str, Tensor]:
+    def _examples(
+        self, found: Mapping[str, Tensor], matrix: Tensor, sample: NeuronSample, kept: Tensor
+    ) -> dict[str, Tensor]:
         """Class distributions of the most and least significant and the most and least normal units that are alive."""
         alive = (sample.finite & ~found["dead"]).nonzero().squeeze(1)
         # By p, which says how sure, and where it is too small for a number, by effect.
@@ -144,7 +146,7 @@ class Significance(LayerAnalysis):
         by_normality = alive[found["normality"][alive].argsort(descending=True, stable=True)]
         num = min(_EXAMPLES, len(alive))
         chosen = torch.cat([by_p[:num], by_p.flip(0)[:num], by_normality[:num], by_normality.flip(0)[:num]])
-        few = NeuronSample(sample.matrix[:, chosen], sample.classes) if num else sample
+        few = NeuronSample(matrix[:, chosen], sample.classes) if num else sample
         counts, edges = class_histograms(few, _BINS)
         histogram = counts.new_zeros(len(chosen), len(kept), _BINS)
         histogram[:, kept.to(counts.device)] = counts[: len(chosen)]

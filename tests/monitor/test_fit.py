@@ -67,6 +67,14 @@ def test_tensorboard_and_csv_show_it_on_the_users_own_axis(tmp_path):
         assert [event.step for event in events.Histograms(f"separation_pairs/{layer}")] == steps
     assert {"separation_figures/layers_by_pairs", "separation_figures/depth"} <= set(tags["images"])
     assert [event.step for event in events.Images("separation_figures/depth")] == steps
+    for layer in LAYERS:
+        for word in ("significant_fraction", "dead_fraction", "best_effect_size"):
+            assert [event.step for event in events.Scalars(f"{word}/{layer}")] == steps
+        assert [event.step for event in events.Histograms(f"effect_size/{layer}")] == steps
+        assert [event.step for event in events.Histograms(f"neg_log10_q/{layer}")] == steps
+        assert [event.step for event in events.Images(f"significance_figures/{layer}")] == steps
+    text = events.Tensors("significance_tables/layers/text_summary")[-1].tensor_proto.string_val[0].decode()
+    assert "| net.3 | 3 |" in text
     text = events.Tensors("separation_tables/hardest_pairs/text_summary")[-1].tensor_proto.string_val[0].decode()
     assert "| class a | class b |" in text
     metrics = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text()
@@ -76,9 +84,22 @@ def test_tensorboard_and_csv_show_it_on_the_users_own_axis(tmp_path):
 
 def test_figures_that_no_logger_takes_are_png(tmp_path):
     t, _ = fit(tmp_path, SeparationMonitor(), logger=CSVLogger(tmp_path))
-    names = sorted(path.name for path in (tmp_path / t.log_dir / "separation" / "figures").iterdir())
-    assert len(names) == 4
-    assert all(name.endswith(".png") for name in names)
+    names = {path.name for path in (tmp_path / t.log_dir / "separation" / "figures").iterdir()}
+    figures = ["separation-depth", "separation-layers_by_pairs", *(f"significance-{layer}" for layer in LAYERS)]
+    steps = [record.step for record in load_run(t.log_dir).records]
+    assert names == {f"{figure}-step={step:08d}.png" for figure in figures for step in steps}
+
+
+def test_figures_of_single_layers_are_drawn_for_the_first_second_fourth_eighth_and_final_one(tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="tb")
+    fit(tmp_path, SeparationMonitor(layers=["net.3"]), logger=logger, max_epochs=6)
+    events = EventAccumulator(logger.log_dir, size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    steps = [event.step for event in events.Scalars("val_loss")]
+    assert [event.step for event in events.Images("separation_figures/depth")] == steps
+    for layer in ("input", "net.3"):
+        drawn = [event.step for event in events.Images(f"significance_figures/{layer}")]
+        assert drawn == [steps[i] for i in (0, 1, 3, 5)]
 
 
 def test_without_a_logger_the_records_are_there(tmp_path):
