@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ._inputs import Classes, as_classes, device_of
-from ._royston import lack_of_fit
+from ._royston import coefficients, lack_of_fit
 from ._sorting import centred_ranks, sort_labelled, sort_last
 
 BlockFunction = Callable[[Tensor, slice], Sequence[Tensor]]
@@ -81,8 +81,8 @@ class NeuronSample:
         by_size = classes.counts.argsort(stable=True)
         self._sizes = Counter(classes.counts[by_size].tolist())  # ascending
         self._place = by_size.argsort()
-        order = self._place[classes.of_sample].argsort(stable=True)
-        self.label = classes.of_sample[order]
+        order = self._place.index_select(0, classes.of_sample).argsort(stable=True)
+        self.label = classes.of_sample.index_select(0, order)
         self._rows = self._transposed(matrix, order)
         self._origin = self._rows[:, 0].double()
 
@@ -120,13 +120,14 @@ class NeuronSample:
     @cached_property
     def within(self) -> Within:
         """One sort inside every class."""
+        weights = {n: coefficients(n, self.device) for n in self._sizes}
 
         def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
             values = sort_last(values)
             n = values.shape[-1]
             shift = values[..., n // 2].double()
             centred = values - shift[..., None]
-            unlike, mean, squares = lack_of_fit(centred)
+            unlike, mean, squares = lack_of_fit(centred, weights[n])
             below = centred[..., (n - 1) // 2] / 2  # of an even number the median is half way to the next
             first, deviation, deviation_squares = _moments(centred.sub_(below[..., None]).abs_())
             location = shift - self._origin[units, None] + mean
@@ -151,10 +152,11 @@ class NeuronSample:
     @cached_property
     def pooled_lack_of_fit(self) -> Tensor:
         """1 - W of Shapiro and Wilk over all samples, ``[U]``."""
+        weights = coefficients(len(self), self.device)
 
         def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
             values = sort_last(values)
-            return lack_of_fit(values - values[:, len(self) // 2, None].double())
+            return lack_of_fit(values - values[:, len(self) // 2, None].double(), weights)
 
         return self.over_blocks(of_block)[0]
 
@@ -167,7 +169,7 @@ class NeuronSample:
         """
         on_cpu = self.device.type == "cpu"
         # On a CPU a block stays in its core's cache, and is too small for torch to share it among threads: the blocks
-        # are shared instead, and no core waits for another. (Indexing by a tensor would always share.)
+        # are shared instead, and no core waits for another. (Indexing by [tensor] always shares; index_select does not.)
         step = max(1, (28_000 if on_cpu else 1 << 25) // len(self))
         blocks = [slice(start, min(start + step, self.num_units)) for start in range(0, self.num_units, step)]
 
@@ -175,8 +177,8 @@ class NeuronSample:
         def run(units: slice) -> Sequence[Tensor]:
             return function(self._rows[units].clone(), units)
 
-        threads = min(torch.get_num_threads(), len(blocks)) if on_cpu else 1
-        if threads == 1:
+        threads = min(torch.get_num_threads(), self._rows.numel() >> 19) if on_cpu else 1  # for less they cost more
+        if threads <= 1:
             parts = [run(units) for units in blocks]
         else:
             with ThreadPoolExecutor(threads) as pool:
@@ -197,11 +199,9 @@ class NeuronSample:
 
     def _transposed(self, matrix: Tensor, order: Tensor) -> Tensor:
         """``[U, N]``, samples in the given order, units that are not finite 0."""
-        rows = matrix.new_empty(matrix.shape[::-1])
-        move = bool((order[1:] < order[:-1]).any())
-        for start in range(0, len(rows), 256):  # in parts: what is moved is not held twice
-            part = matrix[:, start : start + 256]
-            rows[start : start + 256] = (part.index_select(0, order) if move else part).T
+        if bool((order[1:] < order[:-1]).any()):
+            matrix = matrix.index_select(0, order)
+        rows = matrix.new_empty(matrix.shape[::-1]).copy_(matrix.T)
         if not bool(self.finite.all()):
             rows[~self.finite] = 0
         return rows
@@ -216,7 +216,7 @@ class NeuronSample:
                 start += n * num
             return [torch.cat(part, 1) for part in zip(*parts, strict=True)]
 
-        return [found[:, self._place] for found in self.over_blocks(of_block)]
+        return [found.index_select(1, self._place) for found in self.over_blocks(of_block)]
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

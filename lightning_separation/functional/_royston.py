@@ -8,17 +8,16 @@ from numpy.polynomial.polynomial import polyval
 from torch import Tensor
 
 
-def lack_of_fit(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def lack_of_fit(centred: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """1 - W of ascending values ``[..., n]``, float64, one of which was subtracted from all: that at n // 2.
 
-    W is the squared correlation of the values with the coefficients of :func:`coefficients`. Sums about the middle
-    value are as good as sums about the mean: the two are never further apart than one standard deviation.
+    W is the squared correlation of the values with ``a``, the :func:`coefficients`. Sums about the middle value are as
+    good as sums about the mean: the two are never further apart than one standard deviation.
 
     Returns:
         1 - W (0 for equal values), the mean, and the sum of squares about the mean.
     """
     n = centred.shape[-1]
-    a = torch.from_numpy(coefficients(n)).to(centred.device)
     mean = centred.mean(-1)
     squares = centred.square().sum(-1) - n * mean**2
     fit = (centred * a).sum(-1)  # the coefficients sum to 0
@@ -27,8 +26,8 @@ def lack_of_fit(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return unlike.where(centred[..., -1] > centred[..., 0], 0), mean, squares.clamp_(min=0)
 
 
-def coefficients(n: int) -> np.ndarray:
-    """Royston's approximation of the weights of the ordered values, ``[n]``, antisymmetric."""
+def coefficients(n: int, device: torch.device) -> Tensor:
+    """Royston's approximation of the weights of the ordered values, ``[n]`` float64, antisymmetric."""
     half = n // 2
     if n == 3:
         upper = np.array([np.sqrt(0.5)])
@@ -46,7 +45,7 @@ def coefficients(n: int) -> np.ndarray:
             upper[len(ends) :] = rest / np.sqrt(
                 (total - 2 * (m[: len(ends)] ** 2).sum()) / (1 - 2 * np.square(ends).sum())
             )
-    return np.concatenate([-upper, np.zeros(n % 2), upper[::-1]])
+    return torch.from_numpy(np.concatenate([-upper, np.zeros(n % 2), upper[::-1]])).to(device)
 
 
 def p_value(unlike: np.ndarray, n: int | np.ndarray) -> np.ndarray:

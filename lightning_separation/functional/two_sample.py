@@ -79,8 +79,8 @@ def welch_t(sample: NeuronSample, x: int, y: int) -> SignificanceTest:
     error = sample.variance / sample.counts
     total = error[:, x] + error[:, y]
     t = difference / total.sqrt()
-    share = error[:, [x, y]] / total[:, None]  # its squares are in range where those of the variances are not
-    freedom = 1 / (share**2 / (sample.counts[[x, y]] - 1)).sum(1)
+    share_x, share_y = error[:, x] / total, error[:, y] / total  # their squares cannot overflow
+    freedom = 1 / (share_x**2 / (sample.counts[x] - 1) + share_y**2 / (sample.counts[y] - 1))
     p_value = 2 * special(stdtr, freedom, -t.abs())
     return sample.result(t, p_value.where(~t.isinf(), 0))
 
