@@ -1,0 +1,142 @@
+"""The same numbers on a GPU as on the CPU: functions, metrics, and the monitor in a Trainer there."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_separation import (
+    HenzePenrose,
+    InputFeatures,
+    Selectivity,
+    SeparationMonitor,
+    Significance,
+    WeightContributions,
+    load_run,
+    trace_path,
+)
+from lightning_separation import functional
+from lightning_separation.metrics import ClassSelectivity, HenzePenroseDivergence, NeuronSignificance
+from tests.helpers import Classifier, blobs, loader, mlp, trainer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def layer(num_classes, per_class, units, dtype=torch.float32, seed=0):
+    """Normal, dead and ReLU-like units, ties and a large offset."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.arange(num_classes).repeat(per_class)
+    x = torch.randn(len(target), units, generator=generator) + 0.3 * target.unsqueeze(1)
+    x[:, ::3] = x[:, ::3].relu()
+    x[:, 1::5] = (4 * x[:, 1::5]).round() / 4
+    x[:, 2::7] += 1e4
+    x[:, 3] = 0.1
+    return x.to(dtype), target
+
+
+def assert_same(on_gpu, on_cpu):
+    for name, expected in on_cpu._asdict().items():
+        found = getattr(on_gpu, name)
+        assert found.device.type == "cuda", name
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-9, atol=1e-12, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_tests_of_units(num_classes, dtype):
+    x, y = layer(num_classes, 100, 96, dtype)
+    a, b = x[y == 0], x[y == 1]
+    assert_same(functional.neuron_significance(x.cuda(), y.cuda()), functional.neuron_significance(x, y))
+    assert_same(functional.class_selectivity(x.cuda(), y.cuda()), functional.class_selectivity(x, y))
+    assert_same(functional.shapiro_wilk(x.cuda()), functional.shapiro_wilk(x))
+    for test in (functional.welch_t_test, functional.mann_whitney_u):
+        assert_same(test(a.cuda(), b.cuda()), test(a, b))
+    for test in (functional.brown_forsythe, functional.welch_anova, functional.kruskal_wallis):
+        assert_same(test(x.cuda(), y.cuda()), test(x, y))
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_trees(distance):
+    x, y = layer(5, 60, 64)
+    assert_same(
+        functional.friedman_rafsky(x.cuda(), y.cuda(), distance=distance),
+        functional.friedman_rafsky(x, y, distance=distance),
+    )
+    found, expected = (
+        functional.generalized_henze_penrose(a, b, distance=distance) for a, b in ((x.cuda(), y.cuda()), (x, y))
+    )
+    torch.testing.assert_close(found.cross_edges.cpu(), expected.cross_edges)
+
+
+def test_weights():
+    x, y = layer(3, 40, 32)
+    x[:, 3] = torch.randn(120)
+    weight = torch.randn(8, 32)
+    assert_same(
+        functional.weight_contributions(weight.cuda(), x.cuda(), y.cuda()),
+        functional.weight_contributions(weight, x, y),
+    )
+
+
+def test_metrics():
+    x, y = layer(3, 40, 32)
+    for make in (HenzePenroseDivergence, NeuronSignificance, ClassSelectivity):
+        found = []
+        for device in ("cuda", "cpu"):
+            metric = make().to(device)
+            for rows in torch.arange(120).split(25):
+                metric.update(x[rows].to(device), y[rows].to(device))
+            found.append(metric.compute())
+        pairs = [found] if isinstance(found[0], torch.Tensor) else zip(*found, strict=True)
+        for on_gpu, on_cpu in pairs:
+            torch.testing.assert_close(on_gpu.cpu(), on_cpu, equal_nan=True)
+
+
+EVERY = [Significance, Selectivity, HenzePenrose, InputFeatures, WeightContributions]
+
+
+def fit(folder, accelerator, **settings):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 8, 3), nn.ReLU(inplace=True), nn.Flatten(), mlp(32, 3))
+    monitor = SeparationMonitor([make() for make in EVERY], on_error="raise")
+    t = trainer(folder, monitor, accelerator=accelerator, devices=1, **settings)
+    module = Classifier(net)
+    t.fit(module, loader(blobs()), loader(blobs(seed=1)))
+    t.validate(module, loader(blobs(seed=1)), verbose=False)
+    return load_run(t.log_dir), module
+
+
+def test_the_monitor_in_a_trainer(tmp_path):
+    (on_gpu, _), (on_cpu, _) = fit(tmp_path / "gpu", "gpu"), fit(tmp_path / "cpu", "cpu")
+    assert on_gpu.layers == on_cpu.layers
+    for found, expected in zip(on_gpu.records, on_cpu.records, strict=True):
+        assert found.notes == expected.notes == []
+        for layer_name in expected.layers:
+            a, b = (record.findings["selectivity"][layer_name] for record in (found, expected))
+            np.testing.assert_allclose(a["mean"], b["mean"], rtol=1e-2, atol=1e-3)
+            a, b = (record.findings["henze_penrose"][layer_name] for record in (found, expected))
+            np.testing.assert_allclose(a["separation"], b["separation"], atol=0.1)
+    path = trace_path(mlp().cuda(), torch.randn(6))
+    assert len(path.values[-1]) == 3
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16-true", "64-true"])
+def test_precisions(tmp_path, precision):
+    run, _ = fit(tmp_path, "gpu", precision=precision)
+    assert all(record.notes == [] for record in run.records)
+    assert np.isfinite(run.array("significance", "best_effect_size")).all()
+
+
+def test_training_is_bit_identical(tmp_path):
+    states = []
+    for callbacks in ([], [SeparationMonitor([make() for make in EVERY], on_error="raise")]):
+        torch.manual_seed(0)
+        module = Classifier()
+        t = trainer(tmp_path, *callbacks, accelerator="gpu", devices=1, deterministic=True)
+        t.fit(module, loader(blobs(), shuffle=True), loader(blobs(seed=1)))
+        states.append({**module.state_dict(), "rng": torch.cuda.get_rng_state(), "cpu": torch.get_rng_state()})
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
