@@ -12,10 +12,10 @@ from lightning_separation import (
     SeparationMonitor,
     Significance,
     WeightContributions,
+    functional,
     load_run,
     trace_path,
 )
-from lightning_separation import functional
 from lightning_separation.metrics import ClassSelectivity, HenzePenroseDivergence, NeuronSignificance
 from tests.helpers import Classifier, blobs, loader, mlp, trainer
 
