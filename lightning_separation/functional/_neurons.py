@@ -169,7 +169,7 @@ class NeuronSample:
         """
         on_cpu = self.device.type == "cpu"
         # On a CPU a block stays in its core's cache, and is too small for torch to share it among threads: the blocks
-        # are shared instead, and no core waits for another. (Indexing by [tensor] always shares; index_select does not.)
+        # are shared instead, and no core waits for another. (Indexing by [tensor] shares always, index_select not.)
         step = max(1, (28_000 if on_cpu else 1 << 25) // len(self))
         blocks = [slice(start, min(start + step, self.num_units)) for start in range(0, self.num_units, step)]
 
