@@ -74,7 +74,8 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
             other.
 
     Example:
-        >>>         >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>> import torch
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
         >>> _ = torch.nn.init.ones_(network[0].weight), torch.nn.init.zeros_(network[0].bias)
         >>> path = trace_path(network, torch.tensor([1.0, 2.0]))
         >>> path.layers, path.contributions[0].tolist()
