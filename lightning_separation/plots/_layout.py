@@ -7,20 +7,17 @@ they carry. A figure that is drawn at every analysed epoch does without both: la
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from heapq import nlargest
 from math import ceil
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 
-DPI = 100
+from ._text import DPI, font_families, width_of, write
+
 GAP = 8  # pixels between a text and what it stands beside
 TEXT = 12.0  # points; still read where a browser shows a figure of 1000 pixels at 500
 SMALL = 9.5
@@ -58,14 +55,7 @@ def line_height(size: float) -> float:
 def text_width(texts: Iterable[str], size: float = TEXT, weight: str = "normal") -> float:
     """Width in pixels of the widest text; among many of almost equal length, about that."""
     longest = nlargest(5, texts, key=lambda text: len(text.encode()))  # in bytes: letters that take more are wider too
-    families = *matplotlib.rcParams["font.family"], *matplotlib.rcParams["font.sans-serif"]
-    return max((_width(text, size, weight, families) for text in longest), default=0.0)
-
-
-@lru_cache(maxsize=4096)  # names come again with every layer and epoch, and measuring takes as long as drawing
-def _width(text: str, size: float, weight: str, families: tuple[str, ...]) -> float:
-    renderer = RendererAgg(1, 1, DPI)  # hinting makes small text up to a tenth wider than its outlines
-    return renderer.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0]
+    return max((width_of(text, size, weight, font_families()) for text in longest), default=0.0)
 
 
 def shorten(names: Iterable[str], most: int = 28) -> list[str]:
@@ -204,7 +194,8 @@ def thinned(labels: Sequence[str], first: float, spacing: float) -> tuple[dict[f
 def label_columns(axes: Axes, labels: dict[float, str], size: float, *, upright: bool) -> None:
     """Labels below the axes."""
     for at, label in labels.items():
-        axes.text(
+        write(
+            axes,
             at,
             -GAP / axes.bbox.height,
             label,
@@ -221,7 +212,8 @@ def label_rows(axes: Axes, labels: dict[float, str], size: float, *, right: bool
     """Labels left or right of the axes."""
     gap = GAP / axes.bbox.width
     for at, label in labels.items():
-        axes.text(
+        write(
+            axes,
             1 + gap if right else -gap,
             at,
             label,
@@ -252,7 +244,8 @@ def write_values(axes: Axes, texts: NDArray[Any], faces: NDArray[Any], *, left: 
     bright = faces[..., :3] @ [0.299, 0.587, 0.114] >= 0.5
     for (row, column), text in np.ndenumerate(texts):
         if text:
-            axes.text(
+            write(
+                axes,
                 left + column + 0.5,
                 row + 0.5,
                 text,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import _layout as layout
 from ._layout import FAINT, GAP, SMALL, TEXT
+from ._text import write
 
 _COLORS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: told apart by the colour-blind
 _LOW, _HIGH, _OTHER = "#0072b2", "#d55e00", "#b0b0b0"
@@ -145,15 +146,15 @@ def _draw(
     _add_keys(axes, legend, keys, num_classes)
     for row, name in enumerate(rows):
         y = begin + row * depth + heading / 2
-        axes.text(2 * GAP, y, name, label="row", weight="bold", va="center", fontsize=TEXT)
+        write(axes, 2 * GAP, y, name, label="row", weight="bold", va="center", fontsize=TEXT)
         for i in range(row * columns, (row + 1) * columns):
             y = grid.floor[i] - height - GAP / 2 - (layout.line_height(SMALL) if named else 0)
             text = "\n".join(layout.fitted(line, width) for line in texts[i])
-            axes.text(grid.left[i], y, text, label="caption", va="bottom", fontsize=TEXT, linespacing=1.15)
+            write(axes, grid.left[i], y, text, label="caption", va="bottom", fontsize=TEXT)
         if ridges:
             for k, name in enumerate(names):
                 y = grid.floor[row * columns] - (num_classes - 1 - k + 0.4) * _LANE
-                axes.text(left - GAP, y, name, label="class", ha="right", va="center", fontsize=SMALL)
+                write(axes, left - GAP, y, name, label="class", ha="right", va="center", fontsize=SMALL)
     known = np.asarray(counts.any((1, 2)) & np.isfinite(edges).all(1))
     places = _places(edges)
     extremes = _extremes(counts, places)
@@ -191,7 +192,7 @@ def _add_keys(axes: Axes, legend: Sequence[str], places: Sequence[tuple[float, f
         if i < len(colors):
             boxes.append([(x, y - 6), (x + 14, y - 6), (x + 14, y + 6), (x, y + 6)])
             x += 20
-        axes.text(x, y, text, label="legend", va="center", fontsize=TEXT)
+        write(axes, x, y, text, label="legend", va="center", fontsize=TEXT)
     axes.add_collection(PolyCollection(boxes, facecolors=colors), autolim=False)
 
 
@@ -235,21 +236,21 @@ def _add_ranges(axes: Axes, edges: NDArray[np.float64], known: NDArray[np.bool_]
         low, high = edges[i, 0], edges[i, -1]
         if not known[i]:
             middle = (left + right) / 2, floor - grid.height / 2
-            axes.text(*middle, "no values", label="empty", ha="center", va="center", fontsize=TEXT, color=FAINT)
+            write(axes, *middle, "no values", label="empty", ha="center", va="center", fontsize=TEXT, color=FAINT)
             continue
         ends = [layout.number(low), layout.number(high)]
         y = floor + 3
         if high == low:
-            axes.text((left + right) / 2, y, ends[0], label="end", ha="center", va="top", fontsize=SMALL)
+            write(axes, (left + right) / 2, y, ends[0], label="end", ha="center", va="top", fontsize=SMALL)
             continue
         for x, text, align in zip((left, right), ends, ("left", "right"), strict=True):
-            axes.text(x, y, text, label="end", ha=align, va="top", fontsize=SMALL)
+            write(axes, x, y, text, label="end", ha=align, va="top", fontsize=SMALL)
         if low <= 0 <= high:
             zero = left + grid.width * -low / (high - low)
             zeros.append([(zero, floor), (zero, floor - grid.height)])
             inner = [left + 8.0 * len(ends[0]) + 10, right - 8.0 * len(ends[1]) - 10]
             if inner[0] < zero < inner[1]:
-                axes.text(zero, y, "0", label="zero", ha="center", va="top", fontsize=SMALL)
+                write(axes, zero, y, "0", label="zero", ha="center", va="top", fontsize=SMALL)
     axes.add_collection(LineCollection(floors, colors=FAINT, linewidths=1, zorder=0.5), autolim=False)
     axes.add_collection(
         LineCollection(zeros, colors="#555555", linewidths=1, linestyles="dashed", zorder=3), autolim=False
@@ -326,7 +327,7 @@ def _name_extremes(
     for i in np.flatnonzero(known):
         y = grid.floor[i] - grid.height - GAP / 2
         low, high = extremes[i]
-        axes.text(grid.left[i], y, names[low], label="low", color=_LOW, va="bottom", fontsize=SMALL)
+        write(axes, grid.left[i], y, names[low], label="low", color=_LOW, va="bottom", fontsize=SMALL)
         if high != low:
             right = grid.left[i] + grid.width
-            axes.text(right, y, names[high], label="high", color=_HIGH, va="bottom", ha="right", fontsize=SMALL)
+            write(axes, right, y, names[high], label="high", color=_HIGH, va="bottom", ha="right", fontsize=SMALL)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import _layout as layout
 from ._layout import GAP, SMALL, TEXT
+from ._text import write
 
 _MOST_VALUES = 120
 _BETWEEN = 24.0  # pixels from one panel to the next
@@ -159,7 +160,8 @@ def _draw(
         layout.label_columns(axes, labels, size, upright=upright)
         name = layout.fitted(panels[i], inner + _BETWEEN / 2, TEXT, "bold")
         y = 1 + GAP / 2 / height
-        axes.text(
+        write(
+            axes,
             (begin + end) / 2,
             y,
             name,
@@ -189,9 +191,9 @@ def _draw(
     strip = layout.add_axes(figure, left + width + 2 * GAP, top, 14, strip_height)
     layout.color_strip(strip, colors(np.linspace(0, 1, 65)), ends)
     beside = 1 + (2 * GAP + layout.text_width(ends.values())) / 14
-    strip.text(beside, 0.5, "\n".join(told), rotation=90, ha="left", va="center", fontsize=TEXT)
+    write(strip, beside, 0.5, "\n".join(told), rotation=90, ha="left", va="center", fontsize=TEXT)
     if hatched:
-        strip.text(0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
+        write(strip, 0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
         axes.add_collection(PolyCollection(hatched, linewidths=0, zorder=-1, **layout.HATCHED), autolim=False)
     return figure
 

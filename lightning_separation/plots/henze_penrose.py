@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import _layout as layout
 from ._layout import FAINT, GAP, INK, PALE, SMALL, TEXT
+from ._text import write
 
 _MOST_VALUES = 120  # cells; more numbers than that nobody reads, and each costs time to draw
 _MOST_LABELS = 6  # epochs that are named one by one
@@ -167,10 +168,10 @@ def _heatmap(values: NDArray[np.float64], layers: Sequence[str], pairs: Sequence
 
     strip = layout.add_axes(figure, left + width + 2 * GAP, top, 14, strip_height)
     layout.color_strip(strip, colors(np.linspace(0, 1, 64)), {0.0: "≤ 0", 0.5: "0.5", 1.0: "1"})
-    strip.text(4.2, 0.5, "Henze–Penrose\ndivergence", rotation=90, va="center", fontsize=TEXT)
+    write(strip, 4.2, 0.5, "Henze–Penrose\ndivergence", rotation=90, va="center", fontsize=TEXT)
     if np.isnan(values).any():
         axes.patch.set(facecolor=PALE, edgecolor="#b4b4b4", hatch="///")  # seen where no colour covers it
-        strip.text(0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
+        write(strip, 0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
     return figure
 
 
@@ -179,7 +180,8 @@ def _write_values(axes: Axes, values: NDArray[np.float64], cell_width: float) ->
     narrow = cell_width < layout.text_width(["−0.00"], SMALL) + 4
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
-            axes.text(
+            write(
+                axes,
                 column + 0.5,
                 row + 0.5,
                 f"{round(value, 2) + 0.0:.2f}".replace("-", "−"),
@@ -219,7 +221,8 @@ def _depth(
     _add_curves(axes, values, colors)
     _name_curves(axes, values[-len(named) :], colors[-len(named) :], named)
     layout.label_columns(axes, column_labels, column_size, upright=upright)
-    axes.text(
+    write(
+        axes,
         (2 * GAP - left) / width,
         0.5,
         layout.shorten([value], most=44)[0],
@@ -278,7 +281,7 @@ def _name_curves(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.flo
         start = (depth - 1, end) if joined else (high + gap, at)
         joints.append([start, (high + 3 * gap, at)])
         weight = "bold" if name is names[-1] else "normal"
-        axes.text(high + 3.5 * gap, at, name, label="epoch", va="center", fontsize=TEXT, weight=weight)
+        write(axes, high + 3.5 * gap, at, name, label="epoch", va="center", fontsize=TEXT, weight=weight)
     axes.add_collection(LineCollection(joints, colors=colors, linewidths=1, clip_on=False), autolim=False)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import _layout as layout
 from ._layout import FAINT, GAP, INK, PALE, SMALL, TEXT
+from ._text import DPI, write
 
 _ALL_DRAWN = 32  # nodes; of a larger column only so many as the next line says
 _MOST_DRAWN = 24
@@ -223,7 +224,8 @@ def _draw(
         _add_nodes(axes, values, shown[i], (at[i], down[i]), radius, bold[i])
         left = i == 0 and len(columns) > 1
         for name, y, strong in zip(labels[i], down[i], bold[i], strict=True):
-            axes.text(
+            write(
+                axes,
                 at[i] + (-1 if left else 1) * (radius + GAP / 2),
                 y,
                 name,
@@ -233,10 +235,17 @@ def _draw(
                 weight="bold" if strong else "normal",
                 fontsize=size,
             )
-        axes.text(at[i], GAP / 2, heads[i], label="column", ha="center", va="top", weight="bold", fontsize=TEXT)
+        write(axes, at[i], GAP / 2, heads[i], label="column", ha="center", va="top", weight="bold", fontsize=TEXT)
         if parts[i]:
-            axes.text(
-                at[i], GAP / 2 + layout.line_height(TEXT), parts[i], label="part", ha="center", va="top", fontsize=SMALL
+            write(
+                axes,
+                at[i],
+                GAP / 2 + layout.line_height(TEXT),
+                parts[i],
+                label="part",
+                ha="center",
+                va="top",
+                fontsize=SMALL,
             )
     _add_legend(axes, legend, head + height + 2 * GAP + layout.line_height(SMALL) / 2)
     return figure
@@ -316,7 +325,7 @@ def _add_nodes(
     faces = matplotlib.colormaps[layout.DIVERGING](0.5 + 0.45 * share)
     faces[~finite[nodes]] = to_rgba(PALE)
     circles = CircleCollection(
-        [np.pi * (radius * 72 / layout.DPI) ** 2],
+        [np.pi * (radius * 72 / DPI) ** 2],
         offsets=np.stack([np.full(len(nodes), place[0]), place[1]], axis=1),
         offset_transform=axes.transData,
         facecolors=faces,
@@ -334,6 +343,6 @@ def _add_legend(axes: Axes, legend: Sequence[str], y: float) -> None:
         if i < 2:
             boxes.append([(x, y - 5), (x + 12, y - 5), (x + 12, y + 5), (x, y + 5)])
             x += 16
-        axes.text(x, y, text, label="legend", va="center", fontsize=SMALL)
+        write(axes, x, y, text, label="legend", va="center", fontsize=SMALL)
         x += layout.text_width([text], SMALL) + 2 * GAP
     axes.add_collection(PolyCollection(boxes, facecolors=(_NEGATIVE, _POSITIVE)), autolim=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import _layout as layout
 from ._layout import FAINT, GAP, SMALL, TEXT
+from ._text import write
 
 _MOST_VALUES = 120
 _HEIGHT = 600.0
@@ -161,7 +162,8 @@ def _draw(
     )
     layout.label_columns(axes, column_labels, column_size, upright=upright)
     layout.label_rows(axes, {i + 0.5: name for i, name in enumerate(shown)}, row_size)
-    axes.text(
+    write(
+        axes,
         (2 * GAP - left) / width,
         0.5,
         f"{rows} units" if rows and not shown else "units",
@@ -180,10 +182,10 @@ def _draw(
 
     strip = layout.add_axes(figure, left + width + right, top, 14, strip_height)
     layout.color_strip(strip, colors(np.linspace(0, 1, 64)), {0.0: "0", 0.5: "0.5", 1.0: "1"})
-    strip.text(4.2, 0.5, "fraction of samples\nunit is active for", rotation=90, va="center", fontsize=TEXT)
+    write(strip, 4.2, 0.5, "fraction of samples\nunit is active for", rotation=90, va="center", fontsize=TEXT)
     if np.isnan(cells).any():
         axes.patch.set(**layout.HATCHED)  # seen where no colour covers it
-        strip.text(0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
+        write(strip, 0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
     return figure
 
 
@@ -212,4 +214,4 @@ def _name_groups(axes: Axes, counts: NDArray[np.intp], names: Sequence[str]) -> 
     joints = [[(reach[0], middle), (reach[1], place)] for middle, place in zip(middles, places, strict=True)]
     axes.add_collection(LineCollection(joints, colors=FAINT, linewidths=1, clip_on=False), autolim=False)
     for i, place in zip(named, places, strict=True):
-        axes.text(reach[2], place, names[i], label="group", va="center", fontsize=size)
+        write(axes, reach[2], place, names[i], label="group", va="center", fontsize=size)
