@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_rgba
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
@@ -79,21 +79,20 @@ def font_families() -> tuple[str, ...]:
     return *matplotlib.rcParams["font.family"], *matplotlib.rcParams["font.sans-serif"]
 
 
-@lru_cache(maxsize=4096)  # names come again with every layer and epoch
 def width_of(text: str, size: float, weight: str, families: tuple[str, ...]) -> float:
     """Width in pixels of one line."""
-    renderer = RendererAgg(1, 1, DPI)
-    return renderer.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0]
+    return float(np.max(np.asarray(_outline(text, size, weight, families).vertices)[:, 0], initial=0.0))
 
 
 @lru_cache
 def _heights(size: float, weight: str, families: tuple[str, ...]) -> tuple[float, float]:
     """Ascent and descent of a line, whatever its letters."""
-    renderer = RendererAgg(1, 1, DPI)
-    _, height, descent = renderer.get_text_width_height_descent("lp", FontProperties(size=size, weight=weight), False)
-    return height - descent, descent
+    heights = np.asarray(_outline("lp", size, weight, families).vertices)[:, 1]
+    return float(heights.max()), -float(heights.min())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # names come again with every layer and epoch
 def _outline(text: str, size: float, weight: str, families: tuple[str, ...]) -> Path:
+    if not text.strip():
+        return Path(np.empty((0, 2)))
     return TextPath((0, 0), text, size=size * DPI / 72, prop=FontProperties(weight=weight))
