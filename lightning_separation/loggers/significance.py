@@ -60,7 +60,8 @@ def _distributions(record: Record, layer: str, name: str) -> Figure:
     captions = []
     for place, unit in enumerate(values["example_unit"].tolist()):
         if place < len(values["example_unit"]) // 2:
-            said = f"q {values['q_value'][unit]:.0e}, effect {values['effect_size'][unit]:.2f}"
+            q, effect = values["q_value"][unit], f"{values['effect_size'][unit]:.2f}".replace("-", "−")
+            said = f"q {q:.0e}, effect {effect}" if q < 0.01 else f"q {q:.2f}, effect {effect}"
         else:
             said = f"Shapiro W {values['normality'][unit]:.3f}"
         captions.append(f"unit {unit}\n{said}")
