@@ -2,9 +2,9 @@
 
     python tests/benchmarks/epoch.py [--rounds 3]
 
-MLP 784-512-512-10, 20,000 training and 5,000 validation samples, batch 128. In every round each contestant trains eleven
-epochs from the same weights; the first warms up and chooses the sample, the mean of the other ten counts: figures of
-single layers are not drawn in each. The share is that of the medians over all rounds.
+MLP 784-512-512-10, 20,000 training and 5,000 validation samples, batch 128. In each round every contestant trains
+eleven epochs from the same weights. The first warms up and chooses the sample; the mean of the others counts: figures
+of single layers are not drawn in each. The share is that of the medians over all rounds.
 """
 
 from __future__ import annotations

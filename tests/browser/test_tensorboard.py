@@ -23,6 +23,26 @@ const within = root => [...root.querySelectorAll('*')].flatMap(e => e.shadowRoot
 const found = selector => within(document).filter(e => e.matches(selector));
 """
 
+# What a dashboard shows, each as [tag, ...].
+CURVES = """
+return found('tf-scalar-card').filter(e => e.offsetWidth).map(e => [
+        e.tag, within(e.shadowRoot).filter(e => e.matches('path') && e.getBBox().width > 100).length])
+"""
+HISTOGRAMS = """
+return found('tf-histogram-loader').filter(e => e.offsetWidth).map(e => [
+        e.tag, within(e.shadowRoot).filter(e => e.matches('path') && e.getBBox().width > 20).length])
+"""
+IMAGES = """
+return found('tf-image-loader').filter(e => e.offsetWidth).map(e => {
+        const image = within(e.shadowRoot).find(e => e.matches('img'));
+        return [e.tag, image?.naturalWidth ?? 0, image?.naturalHeight ?? 0]; })
+"""
+ROWS = """
+const cells = row => row.textContent.trim().split(/\\s*\\n\\s*/);
+return found('tf-text-loader').filter(e => e.offsetWidth).map(e => [
+        e.tag, within(e.shadowRoot).filter(e => e.matches('tr') && !e.querySelector('table')).map(cells)])
+"""
+
 
 @pytest.fixture(scope="module")
 def tensorboard(tmp_path_factory):
@@ -130,48 +150,55 @@ def test_first_page_has_a_chart_for_each_layer(show, wait_for, driver, monitor):
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_scalars_have_curves(show, wait_for, monitor):
     show("scalars", f"^{monitor}/")
-    script = """
-        return found('tf-scalar-card').filter(e => e.offsetWidth).map(e => [
-            e.tag, within(e.shadowRoot).filter(e => e.matches('path') && e.getBBox().width > 100).length])
-    """
     tags = {f"{monitor}/{layer}" for layer in LAYERS}
-    wait_for(script, lambda seen: tags <= {tag for tag, curves in seen if curves >= 2})  # untrained is a point
+    wait_for(CURVES, lambda seen: tags <= {tag for tag, curves in seen if curves >= 2})  # untrained is a point
 
 
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_histograms_are_drawn(show, wait_for, monitor):
     show("histograms", f"^{monitor}_pairs/(input|layer.)$")  # of more than twelve the rest is on the next page
-    script = """
-        return found('tf-histogram-loader').filter(e => e.offsetWidth).map(e => [
-            e.tag, within(e.shadowRoot).filter(e => e.matches('path') && e.getBBox().width > 20).length])
-    """
     tags = cards_of(f"{monitor}_pairs/{layer}" for layer in LAYERS[:-1])
-    wait_for(script, lambda seen: not tags - Counter(tag for tag, paths in seen if paths))
+    wait_for(HISTOGRAMS, lambda seen: not tags - Counter(tag for tag, paths in seen if paths))
 
 
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_figures_are_rendered(show, wait_for, monitor):
     show("images", f"^{monitor}_figures/")
-    script = """
-        return found('tf-image-loader').filter(e => e.offsetWidth).map(e => {
-            const image = within(e.shadowRoot).find(e => e.matches('img'));
-            return [e.tag, image?.naturalWidth ?? 0, image?.naturalHeight ?? 0]; })
-    """
     tags = cards_of([f"{monitor}_figures/layers_by_pairs", f"{monitor}_figures/depth"])
-    seen = wait_for(script, lambda seen: not tags - Counter(tag for tag, width, _ in seen if width))
+    seen = wait_for(IMAGES, lambda seen: not tags - Counter(tag for tag, width, _ in seen if width))
     assert all(width > 600 and height > 200 for tag, width, height in seen if tag in tags and width)
 
 
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_table_of_the_hardest_pairs_is_a_table(show, wait_for, monitor):
     show("text", f"^{monitor}_tables/")
-    script = """
-        const cells = row => row.textContent.trim().split(/\\s*\\n\\s*/);
-        return found('tf-text-loader').filter(e => e.offsetWidth).map(e => [
-            e.tag, within(e.shadowRoot).filter(e => e.matches('tr') && !e.querySelector('table')).map(cells)])
-    """
     tags = cards_of([f"{monitor}_tables/hardest_pairs/text_summary"])
-    seen = wait_for(script, lambda seen: not tags - Counter(tag for tag, rows in seen if len(rows) > 10))
+    seen = wait_for(ROWS, lambda seen: not tags - Counter(tag for tag, rows in seen if len(rows) > 10))
     for rows in (rows for tag, rows in seen if tag in tags and rows):
         assert rows[0][:2] == ["class a", "class b"]
         assert len(rows[1]) == len(rows[0])
+
+
+@pytest.mark.parametrize("prefix", ["", "separation_train_"])
+def test_what_is_said_of_units_is_shown(show, wait_for, prefix):
+    show("scalars", f"^{prefix}(significant_fraction|best_effect_size)/")
+    tags = {f"{prefix}{word}/{layer}" for word in ("significant_fraction", "best_effect_size") for layer in LAYERS}
+    wait_for(CURVES, lambda seen: tags <= {tag for tag, curves in seen if curves >= 2})
+
+    show("histograms", f"^{prefix}effect_size/(input|layer.)$")
+    tags = cards_of(f"{prefix}effect_size/{layer}" for layer in LAYERS[:-1])
+    wait_for(HISTOGRAMS, lambda seen: not tags - Counter(tag for tag, paths in seen if paths))
+
+    show("images", f"^{prefix}significance_figures/layer3$")
+    tags = cards_of([f"{prefix}significance_figures/layer3"])
+    seen = wait_for(IMAGES, lambda seen: not tags - Counter(tag for tag, width, _ in seen if width))
+    assert all(width > 600 and height > 800 for tag, width, height in seen if tag in tags and width)
+
+
+def test_table_of_units_is_a_table(show, wait_for):
+    show("text", "^significance_tables/")
+    tags = cards_of(["significance_tables/layers/text_summary"])
+    seen = wait_for(ROWS, lambda seen: not tags - Counter(tag for tag, rows in seen if len(rows) > 5))
+    for rows in (rows for tag, rows in seen if tag in tags and rows):
+        assert rows[0][:3] == ["layer", "units", "significant"]
+        assert [row[0] for row in rows[1:6]] == LAYERS
