@@ -88,10 +88,16 @@ class Record:
 
         Raises:
             KeyError: If the record has no such analysis or quantity.
+            ValueError: If the quantity has other axes; :mod:`lightning_separation.plots` has figures for some.
         """
         from ..plots import separation_heatmap
 
         found = self.findings[analysis]
+        if found.axes[quantity] != ("pair",):
+            raise ValueError(
+                f"{quantity!r} of {analysis!r} has the axes {found.axes[quantity]}, not pairs of classes: see "
+                "lightning_separation.plots for other figures"
+            )
         values = {layer: found[layer][quantity] for layer in self.layers if layer in found}
         return separation_heatmap(values, self.class_names, title=f"{quantity.replace('_', ' ')}, {self.when}")
 

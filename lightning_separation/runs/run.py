@@ -90,16 +90,26 @@ class Run:
         Args:
             quantity: A quantity without axes.
             analysis: The analysis that found it.
+
+        Raises:
+            KeyError: If no record has it.
+            ValueError: If it has axes, or values outside of the figure's range.
         """
         from ..plots import separation_depth
 
         values = self.array(analysis, quantity)
+        if values.ndim != 2:
+            raise ValueError(f"{quantity!r} of {analysis!r} is more than one number for each layer; use array()")
+        if (values[np.isfinite(values)] > 1).any() or (values[np.isfinite(values)] < -1).any():
+            raise ValueError(f"{quantity!r} of {analysis!r} is not on a scale from 0 to 1; use array()")
         curves: dict[int | str, dict[str, float]] = {}
         for record, row in zip(self.records, values, strict=True):
             alike = sum(str(label).startswith(str(record.label)) for label in curves if isinstance(label, str))
             label = f"{record.label} ({alike + 1})" if record.label in curves else record.label
             curves[label] = dict(zip(self.layers, row.tolist(), strict=True))
-        return separation_depth(curves)
+        if (analysis, quantity) == ("henze_penrose", "separation"):
+            return separation_depth(curves)
+        return separation_depth(curves, value=quantity.replace("_", " "))
 
 
 def load_run(path: str | Path) -> Run:

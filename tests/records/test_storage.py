@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_separation import load_run
+from lightning_separation import (
+    HenzePenrose,
+    InputFeatures,
+    Selectivity,
+    SeparationMonitor,
+    Significance,
+    WeightContributions,
+    load_run,
+)
 from lightning_separation.records import Findings, Record, load_record, save_record, save_run_info
+from tests.helpers import Classifier, blobs, loader, trainer
 
 AXES = {"divergence": ("pair",), "separation": (), "active": ("unit", "class"), "effect": ("unit",)}
 
@@ -207,3 +216,41 @@ def test_many_validations_stay_in_order(tmp_path):
     for number in range(12):
         save_record(tmp_path, record(0, "validate", notes=[str(number)]))
     assert [r.notes for r in load_run(tmp_path).records] == [[str(number)] for number in range(12)]
+
+
+def test_plots_of_units_and_of_numbers(tmp_path):
+    t = trainer(tmp_path, SeparationMonitor([HenzePenrose(), Significance(), Selectivity()]), max_epochs=1)
+    t.fit(Classifier(), loader(blobs()), loader(blobs()))
+    run = load_run(t.log_dir)
+    texts = {text.get_text() for text in run.plot("significant_fraction", "significance").axes[0].texts}
+    assert "significant fraction" in texts
+    assert "mean separation over class pairs" in {text.get_text() for text in run.plot().axes[0].texts}
+    with pytest.raises(ValueError, match="more than one number for each layer"):
+        run.plot("p_value", "significance")
+    with pytest.raises(ValueError, match="not pairs of classes"):
+        run.records[0].plot("active_fraction", "selectivity")
+
+
+def test_what_the_analyses_of_units_find_comes_back(tmp_path):
+    names = [f"feature {i}" for i in range(6)]
+    monitor = SeparationMonitor(
+        [Significance(), Selectivity(), InputFeatures(feature_names=names), WeightContributions()], on_error="raise"
+    )
+    t = trainer(tmp_path, monitor)
+    t.validate(Classifier(), loader(blobs()), verbose=False)
+    (record,) = load_run(t.log_dir).records
+    again = tmp_path / "again"
+    save_record(again, record)
+    (file,) = again.glob("*.npz")
+    copy = load_record(file)
+    for analysis, found in record.findings.items():
+        assert copy.findings[analysis].axes == found.axes
+        assert copy.findings[analysis].labels == found.labels
+        for layer, quantities in found.items():
+            for quantity, array in quantities.items():
+                np.testing.assert_array_equal(copy.findings[analysis][layer][quantity], array)
+                assert copy.findings[analysis][layer][quantity].dtype == array.dtype
+    table = load_run(t.log_dir).to_pandas()
+    assert {"q_value", "active_fraction", "difference"} <= set(table.quantity)
+    assert not {"gradient", "example_histogram", "link_unit"} & set(table.quantity)
+    assert load_run(t.log_dir).array("input_features", "gradient").shape[2:] == (8, 6, 3)
