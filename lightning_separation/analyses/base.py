@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from ..capture import Snapshot
 from ..errors import MonitorError
 from ..records import Findings
@@ -85,3 +87,25 @@ class LayerAnalysis(ABC):
         Raises:
             ValueError: If the layer cannot be measured; the message says why.
         """
+
+
+def large_enough(snapshot: Snapshot, fewest: int, name: str, kind: str) -> Tensor:
+    """Which classes have at least so many samples, ``[K]`` bool; the others are reported by name.
+
+    Args:
+        snapshot: With classes.
+        fewest: Samples that a class needs.
+        name: The analysis.
+        kind: What the small classes are left out of, in the plural.
+    """
+    kept = snapshot.counts >= fewest
+    counts = zip(snapshot.class_names, snapshot.counts.tolist(), strict=True)
+    few = [f"{name} ({count})" for name, count in counts if count < fewest]
+    if few:
+        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+        classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
+        snapshot.report(name, f"{classes} left out of {kind}: fewer than {fewest} samples")
+    if int(kept.sum()) < 2:
+        seen = ", ".join(snapshot.class_names)
+        snapshot.report(name, f"{kind} need two classes with {fewest} samples; seen: {seen}")
+    return kept

@@ -14,7 +14,7 @@ from ..functional import bayes_error_bounds, friedman_rafsky, generalized_henze_
 from ..functional._forest import TooFewTreesError
 from ..functional._points import Distance
 from ..records import Findings
-from .base import LayerAnalysis
+from .base import LayerAnalysis, large_enough
 
 FEWEST_SAMPLES = 5
 
@@ -73,16 +73,7 @@ class HenzePenrose(LayerAnalysis):
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer, if at least two classes have enough samples."""
-        enough = snapshot.counts >= FEWEST_SAMPLES
-        counts = dict(zip(snapshot.class_names, snapshot.counts.tolist(), strict=True))
-        few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST_SAMPLES]
-        if few:
-            more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-            classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
-            snapshot.report(self.name, f"{classes} left out of pairs: fewer than {FEWEST_SAMPLES} samples")
-        if int(enough.sum()) < 2:
-            seen = ", ".join(snapshot.class_names)
-            snapshot.report(self.name, f"a separation needs two classes with {FEWEST_SAMPLES} samples; seen: {seen}")
+        if int(large_enough(snapshot, FEWEST_SAMPLES, self.name, "pairs").sum()) < 2:
             return Findings(self.axes, {})
         return super().compute(snapshot)
 

@@ -19,7 +19,7 @@ from ..functional.multiple_testing import false_discovery_control
 from ..functional.neuron_significance import NeuronTests, significance
 from ..functional.shapiro_wilk import pooled_normality
 from ..records import Findings
-from .base import LayerAnalysis
+from .base import LayerAnalysis, large_enough
 from .selectivity import preferred_class
 
 FEWEST_SAMPLES = 3
@@ -85,15 +85,7 @@ class Significance(LayerAnalysis):
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer; say which classes are too small."""
-        counts = dict(zip(snapshot.class_names, snapshot.counts.tolist(), strict=True))
-        few = [f"{name} ({count})" for name, count in counts.items() if count < FEWEST_SAMPLES]
-        if few:
-            more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-            classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
-            snapshot.report(self.name, f"{classes} left out: tests need {FEWEST_SAMPLES} samples of a class")
-        if len(counts) - len(few) < 2:
-            seen = ", ".join(snapshot.class_names)
-            snapshot.report(self.name, f"tests need two classes with {FEWEST_SAMPLES} samples; seen: {seen}")
+        large_enough(snapshot, FEWEST_SAMPLES, self.name, "tests")
         return super().compute(snapshot)
 
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:

@@ -118,7 +118,7 @@ def test_a_rare_class_is_left_out_by_name():
     x, y = blobs(3).tensors
     alone = found(Significance(), x, y)[1]
     x, labels = torch.cat([x, torch.randn(2, 6)]), torch.cat([torch.where(y == 2, 9, y), torch.full((2,), 2)])
-    with pytest.warns(UserWarning, match=r"class 2 \(2\) left out: tests need 3 samples"):
+    with pytest.warns(UserWarning, match=r"class 2 \(2\) left out of tests: fewer than 3 samples"):
         record, values = found(Significance(), x, labels)
     assert record.class_names == ["0", "1", "2", "9"]
     np.testing.assert_array_equal(values["p_value"], alone["p_value"])

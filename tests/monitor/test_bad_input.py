@@ -125,7 +125,7 @@ def test_a_loader_that_does_not_exist_is_said(tmp_path):
 
 def test_one_class_only(tmp_path):
     one = TensorDataset(torch.randn(30, 6), torch.zeros(30, dtype=torch.int64))
-    t = said(tmp_path, SeparationMonitor(), "needs two classes with 5 samples; seen: 0", val=loader(one))
+    t = said(tmp_path, SeparationMonitor(), "need two classes with 5 samples; seen: 0", val=loader(one))
     assert "separation_last" not in t.callback_metrics
 
 
