@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
             HenzePenrose(),
             Significance(),
             Selectivity(layers=[WATCHED]),
-            InputFeatures(feature_names=FEATURES, layers=[WATCHED]),
+            InputFeatures(feature_names=FEATURES, layers=["hidden1", WATCHED]),
             WeightContributions(),
         ],
         every_n_epochs=10,

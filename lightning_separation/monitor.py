@@ -20,15 +20,14 @@ from .analyses import Analysis
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
 from .capture.targets import TargetFn
+from .checks import check_choice, check_positive
 from .errors import MonitorError
 from .loggers import KINDS, displays, emit
 from .records import Findings, Record, forget_fit, save_record, save_run_info
 from .schedule import is_due, is_final, is_last_in_epoch, is_milestone, never_validated
 from .settings import (
     check_analyses,
-    check_choice,
     check_class_names,
-    check_positive,
     find_network,
     package_versions,
     parse_bytes,

@@ -17,8 +17,9 @@ from .capture.buffers import Pooling
 from .capture.recorder import first_tensor
 from .capture.replay import unchanged
 from .capture.targets import TargetFn
+from .checks import check_choice, check_positive
 from .records import Record
-from .settings import check_analyses, check_choice, check_class_names, check_positive, parse_bytes
+from .settings import check_analyses, check_class_names, parse_bytes
 
 
 def analyze(

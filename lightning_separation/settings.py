@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
-from numbers import Integral
-from typing import Any
 
 from torch import nn
 
@@ -35,19 +33,6 @@ def parse_bytes(size: str | int) -> int:
     if number < 1:
         raise ValueError(f'max_memory must be a positive size such as "2GB" or "500MiB", not {size!r}')
     return int(number)
-
-
-def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """Raise ValueError unless the value is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
-
-
-def check_positive(**values: int) -> None:
-    """Raise ValueError unless each value is a positive integer."""
-    for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, not {value!r}")
 
 
 def check_class_names(names: Sequence[str] | None) -> list[str] | None:

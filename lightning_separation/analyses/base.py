@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from ..capture import Snapshot
+from ..checks import check_positive
 from ..errors import MonitorError
 from ..records import Findings
 
@@ -32,8 +33,8 @@ class Analysis(Protocol):
 
 
 @dataclass(kw_only=True)
-class LayerAnalysis(ABC):
-    """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
+class LayerChoice:
+    """Which layers an analysis looks at, and when.
 
     Args:
         layers: Names or glob patterns that narrow the monitor's; None: all of them.
@@ -43,37 +44,50 @@ class LayerAnalysis(ABC):
     layers: Sequence[str] | None = None
     every_n_epochs: int | None = None
 
-    def compute(self, snapshot: Snapshot) -> Findings:
-        """Measure every chosen layer of the snapshot."""
-        patterns = [self.layers] if isinstance(self.layers, str) else self.layers
-        layers = [layer for layer in snapshot.layers if self.looks_at(layer, snapshot)]
-        chosen = [x for x in layers if patterns is None or any(x == p or fnmatchcase(x, p) for p in patterns)]
-        if not chosen:
-            none = f"layers={patterns} fit none of {', '.join(layers)}" if layers else "no layer is of its kind"
-            snapshot.report(self.name, none)
-        found = {}
-        for layer in chosen:
-            try:
-                found[layer] = self.measure(layer, snapshot)
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                reason = str(error) if isinstance(error, ValueError) else repr(error)
-                snapshot.report(layer, f"{self.name}: {reason}")
-        return Findings(self.axes, found)
+    name: ClassVar[str]  # of the analysis
+
+    def __post_init__(self) -> None:
+        if self.every_n_epochs is not None:
+            check_positive(every_n_epochs=self.every_n_epochs)
 
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Whether it has something to say of a layer."""
         return True
 
-    def __post_init__(self) -> None:
-        if self.every_n_epochs is not None and self.every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs must be at least 1, not {self.every_n_epochs}")
+    def chosen(self, snapshot: Snapshot) -> list[str]:
+        """The layers that are asked for, of those that it looks at."""
+        layers = [layer for layer in snapshot.layers if self.looks_at(layer, snapshot)]
+        if not layers:
+            snapshot.report(self.name, "there is no layer of the kind that it looks at", harmless=True)
+        if self.layers is None:
+            return layers
+        patterns = [self.layers] if isinstance(self.layers, str) else self.layers
+        chosen = [layer for layer in layers if any(layer == p or fnmatchcase(layer, p) for p in patterns)]
+        if layers and not chosen:
+            snapshot.report(self.name, f"layers={patterns} fit none of {', '.join(layers)}")
+        return chosen
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Key of the findings in a record."""
+
+@dataclass(kw_only=True)
+class LayerAnalysis(LayerChoice, ABC):
+    """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
+
+    Args:
+        layers: Names or glob patterns that narrow the monitor's; None: all of them.
+        every_n_epochs: Narrows the monitor's schedule; None: each time.
+    """
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Measure every chosen layer of the snapshot."""
+        found = {}
+        for layer in self.chosen(snapshot):
+            try:
+                found[layer] = self.measure(layer, snapshot)
+            except MonitorError:
+                raise
+            except Exception as error:  # the other layers can still be measured
+                snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+        return Findings(self.axes, found)
 
     @property
     @abstractmethod
@@ -87,6 +101,11 @@ class LayerAnalysis(ABC):
         Raises:
             ValueError: If the layer cannot be measured; the message says why.
         """
+
+
+def reason_of(error: Exception) -> str:
+    """What a user should read of an error: a message of this package's own, or else all there is."""
+    return str(error) if isinstance(error, ValueError) else repr(error)
 
 
 def large_enough(snapshot: Snapshot, fewest: int, name: str, kind: str) -> Tensor:

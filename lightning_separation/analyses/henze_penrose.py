@@ -49,7 +49,7 @@ class HenzePenrose(LayerAnalysis):
     num_trees: int = 1
     multiclass: Literal["pairwise", "global"] = "pairwise"
 
-    name: ClassVar[str] = "henze_penrose"  # type: ignore[misc]
+    name: ClassVar[str] = "henze_penrose"
     needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,36 +13,45 @@ from ..capture import INPUT, Snapshot
 from ..capture.buffers import Pooling
 from ..capture.recorder import first_tensor
 from ..capture.replay import Pass
+from ..checks import check_choice, check_number, check_positive
+from ..errors import MonitorError
 from ..functional import class_selectivity
 from ..records import Findings
-from .base import LayerAnalysis
+from .base import LayerChoice, reason_of
 
-_MOST_CELLS = 4_000_000  # gradients kept for one layer
+_MOST_CELLS = 200_000  # gradients of single units kept for one layer
 
 
 @dataclass
-class InputFeatures(LayerAnalysis):
+class InputFeatures(LayerChoice):
     """Which features of the network's input drive its units, and the active units of each class.
 
     For every sample the gradient of a unit's activation with respect to the input says what would raise it; means of it
     over the samples of a class say what drives the unit in that class. Summed over the units that are active for a
     sample, and scaled to one standard deviation of each feature, it says which features drive what is active in that
-    class: by true class, and by the class that the network predicts.
+    class: by true class, and by the class that the network predicts. The network is run once more, and back once for
+    each layer and each of the units kept.
 
     Args:
         feature_names: Names of the input's features, flattened; None: their numbers.
         threshold: A unit is active for a sample if its activation is above.
         pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
-        max_units: Gradients of single units are kept for at most so many of a layer: those whose distributions differ
-            most between the classes.
+        max_units: Gradients of single units are kept for at most so many of a layer, fewer if features and classes are
+            many: those whose distributions differ most between the classes.
         layers: Names or glob patterns that narrow the monitor's; the input itself is left out.
         every_n_epochs: Narrows the monitor's schedule.
 
     Found for each layer: ``drive`` and, where outputs stand for classes, ``drive_predicted`` (axes: class, feature;
     change of the summed activation of the active units per standard deviation of the feature, mean over the class);
-    ``example_unit`` (example: the units kept), their ``gradient`` (example, feature, class; mean over the class),
-    ``active_fraction`` and ``mean`` (example, class), and ``weight`` (example, feature) if the layer is linear and is
-    given the input itself; ``feature_std`` (feature), the standard deviations over the sample.
+    ``active_fraction`` (unit, class); ``example_unit`` (example: the units kept) and their ``gradient`` (example,
+    feature, class; mean over the class), and ``weight`` (example, feature) if the layer is linear and is given the
+    input itself; ``feature_std`` (feature), the standard deviations over the sample.
+
+    Outputs stand for classes if there is one for each class from 0 to the largest in the sample (the largest is
+    predicted), or one: a probability of class 1 if a sigmoid ran last, else its logit.
+
+    Raises:
+        ValueError: For impossible settings.
 
     Example:
         >>> InputFeatures(feature_names=["age", "pulse"]).name
@@ -54,13 +63,14 @@ class InputFeatures(LayerAnalysis):
     pooling: Pooling = "mean"
     max_units: int = 24
 
-    name: ClassVar[str] = "input_features"  # type: ignore[misc]
+    name: ClassVar[str] = "input_features"
     needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_units < 1:
-            raise ValueError(f"max_units must be at least 1, not {self.max_units}")
+        check_positive(max_units=self.max_units)
+        check_number("threshold", self.threshold)
+        check_choice("pooling", self.pooling, get_args(Pooling))
         if isinstance(self.feature_names, str):
             raise ValueError(f"feature_names must be a list of names, not {self.feature_names!r}")
 
@@ -70,10 +80,9 @@ class InputFeatures(LayerAnalysis):
         return {
             "drive": ("class", "feature"),
             "drive_predicted": ("class", "feature"),
+            "active_fraction": ("unit", "class"),
             "example_unit": ("example",),
             "gradient": ("example", "feature", "class"),
-            "active_fraction": ("example", "class"),
-            "mean": ("example", "class"),
             "weight": ("example", "feature"),
             "feature_std": ("feature",),
         }
@@ -83,64 +92,147 @@ class InputFeatures(LayerAnalysis):
         return layer != INPUT
 
     def compute(self, snapshot: Snapshot) -> Findings:
-        """Measure every chosen layer; name the features."""
-        found = super().compute(snapshot)
-        if self.feature_names is None or not found:
-            return found
-        num = next(iter(found.values()))["drive"].shape[1]
+        """Run the network again, and back from every chosen layer."""
+        layers = self.chosen(snapshot)
+        try:
+            predicted = self._predicted(snapshot)
+            drives = {layer: self._layer_drives(layer, snapshot, predicted) for layer in layers}
+            snapshot.replay(layers, lambda p: self._visit(p, drives, snapshot), gradients=True)
+        except MonitorError:
+            raise
+        except Exception as error:  # the other analyses can still be made
+            snapshot.report(self.name, reason_of(error))
+            return Findings(self.axes, {})
+        unreached = [layer for layer in layers if not drives[layer].reached]
+        if unreached:
+            snapshot.report(self.name, f"no gradient leads to the input from {', '.join(unreached)}")
+        found = {layer: drives[layer].found() for layer in layers if drives[layer].reached}
+        return Findings(self.axes, found, self._labels(snapshot))
+
+    def _labels(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        num = snapshot.activations(INPUT)[0].numel()
+        if self.feature_names is None:
+            return {}
         if len(self.feature_names) != num:
             snapshot.report(self.name, f"{len(self.feature_names)} feature_names for {num} features; numbers are shown")
-            return found
-        return Findings(found.axes, found, {"feature": [str(name) for name in self.feature_names]})
+            return {}
+        return {"feature": [str(name) for name in self.feature_names]}
 
-    def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
-        """What drives one layer's units."""
+    def _layer_drives(self, layer: str, snapshot: Snapshot, predicted: Tensor | None) -> _Drives:
         assert snapshot.target is not None  # needs_classes
-        target, num_classes = snapshot.target, len(snapshot.labels)
-        units = snapshot.units(layer, self.pooling).cpu()
-        selectivity = class_selectivity(units, target, threshold=self.threshold)
-        features = snapshot.activations(INPUT)[0].numel()
-        room = min(self.max_units, _MOST_CELLS // (features * num_classes))
-        if room == 0:
-            raise ValueError(f"gradients of {features} features for {num_classes} classes are too many to keep")
+        selectivity = class_selectivity(
+            snapshot.units(layer, self.pooling).cpu(), snapshot.target, threshold=self.threshold
+        )
+        inputs = snapshot.activations(INPUT).flatten(1)
+        room = _MOST_CELLS // (inputs.shape[1] * len(snapshot.labels))
         # By their order in the layer: a unit keeps its place from epoch to epoch if the same ones are kept.
-        chosen = selectivity.kl.nan_to_num(-1).argsort(descending=True, stable=True)[:room].sort().values
-        with torch.inference_mode(False):  # or a visit could not add to them
-            drives = torch.zeros(len(target), features, dtype=torch.float64)
-            gradient = torch.zeros(len(chosen), num_classes, features, dtype=torch.float64)
-        inputs, outputs, given = [], [], []
+        most = selectivity.kl.nan_to_num(-1).argsort(descending=True, stable=True)
+        chosen = most[: min(self.max_units, room)].sort().values
+        scale = inputs.double().std(0).cpu()
+        with torch.inference_mode(False):  # or a visit could not add to the sums
+            return _Drives(chosen, selectivity.active_fraction, scale, snapshot.target, predicted, snapshot.counts)
 
-        def visit(p: Pass) -> None:
-            activations = snapshot.pool(layer, p.made[layer], self.pooling)
-            active = (activations > self.threshold).to(activations.dtype)
-            drives[p.rows] = _gradient(activations, active, p.input)
-            for place, unit in enumerate(chosen.tolist()):
-                one = torch.zeros_like(active)
-                one[:, unit] = 1
-                gradient[place].index_add_(0, target[p.rows], _gradient(activations, one, p.input))
-            inputs.append(p.input.detach().flatten(1).double().cpu())
-            outputs.append(first_tensor(p.output))
-            if layer in p.given:
-                given.append(p.given[layer].detach().flatten(1).cpu())
+    def _visit(self, p: Pass, drives: Mapping[str, _Drives], snapshot: Snapshot) -> None:
+        for layer, sums in drives.items():
+            if layer in p.made and p.made[layer].requires_grad:
+                activations = snapshot.pool(layer, p.made[layer], self.pooling)
+                module = snapshot.module(layer)
+                weight = module.weight if isinstance(module, nn.Linear) else None
+                sums.add(p, activations, self.threshold, p.given.get(layer), weight)
 
-        snapshot.replay([layer], visit, gradients=True)
-        scale = torch.cat(inputs).std(0)
-        found = {
-            "drive": _class_means(drives, target, num_classes) * scale,
-            "example_unit": chosen,
-            "gradient": gradient.movedim(1, 2) / snapshot.counts,
-            "active_fraction": selectivity.active_fraction[chosen],
-            "mean": selectivity.mean[chosen],
-            "feature_std": scale,
-        }
-        predicted = _predicted(outputs, snapshot.labels)
-        if predicted is None:
-            snapshot.report(self.name, "the network's output has no column for each class: no predicted classes")
+    def _predicted(self, snapshot: Snapshot) -> Tensor | None:
+        """Place of each sample's predicted class, -1 for one that no sample has; None if outputs do not say."""
+        outputs: list[Tensor | None] = []
+        snapshot.replay([], lambda p: outputs.append(first_tensor(p.output)))
+        known = [output.detach().float().cpu() for output in outputs if output is not None]
+        labels, scores = snapshot.labels, torch.cat(known) if len(known) == len(outputs) else torch.zeros(0)
+        scores = scores.unsqueeze(1) if scores.ndim == 1 else scores
+        columns = max(scores.shape[-1], 2)
+        if scores.ndim != 2 or int(labels.min()) < 0 or columns != max(int(labels.max()) + 1, 2):
+            snapshot.report(
+                self.name, "the network's output has no column for each class: no predicted classes", harmless=True
+            )
+            return None
+        if scores.shape[1] == 1:
+            is_probability = isinstance(snapshot.module(snapshot.layers[-1]), nn.Sigmoid | nn.Hardsigmoid)
+            classes = (scores.squeeze(1) > (0.5 if is_probability else 0.0)).long()
         else:
-            found["drive_predicted"] = _class_means(drives, predicted, num_classes) * scale
-        module = snapshot.module(layer)
-        if isinstance(module, nn.Linear) and torch.equal(torch.cat(given).double(), torch.cat(inputs)):
-            found["weight"] = module.weight.detach()[chosen.to(module.weight.device)].double().cpu()
+            classes = scores.argmax(1)
+        places = torch.searchsorted(labels, classes).clamp(max=len(labels) - 1)
+        return torch.where(labels[places] == classes, places, -1)
+
+
+class _Drives:
+    """Sums of one layer's gradients over the samples of each class.
+
+    Args:
+        chosen: ``[S]`` the units whose own gradients are kept.
+        active_fraction: ``[U, K]``.
+        scale: ``[F]`` standard deviation of each feature.
+        target: ``[N]`` place of each sample's class.
+        predicted: The same of the class that the network predicts, -1 for none; None if it predicts none.
+        counts: ``[K]`` samples of each class.
+    """
+
+    def __init__(
+        self,
+        chosen: Tensor,
+        active_fraction: Tensor,
+        scale: Tensor,
+        target: Tensor,
+        predicted: Tensor | None,
+        counts: Tensor,
+    ) -> None:
+        self.reached = False
+        self._chosen, self._active_fraction, self._scale = chosen, active_fraction, scale
+        self._target, self._predicted, self._counts = target, predicted, counts
+        classes, features = len(counts), len(scale)
+        self._true_sums = torch.zeros(classes, features, dtype=torch.float64)
+        # One row more, for what is predicted to be of a class that no sample has.
+        self._predicted_sums = torch.zeros(classes + 1, features, dtype=torch.float64)
+        self._unit_sums = torch.zeros(len(chosen), classes, features, dtype=torch.float64)
+        self._weight: Tensor | None = None
+        self._given_the_input = True
+
+    def add(self, p: Pass, activations: Tensor, threshold: float, given: Tensor | None, weight: Tensor | None) -> None:
+        """Take a batch into account.
+
+        Args:
+            p: The batch.
+            activations: ``[rows, U]``, one for each unit, with their graph.
+            threshold: Above it a unit is active.
+            given: What the layer was given.
+            weight: The layer's, if it is linear.
+        """
+        self.reached = True
+        active = (activations > threshold).to(activations.dtype)
+        drive = _gradient(activations, active, p.input)
+        self._true_sums.index_add_(0, self._target[p.rows], drive)
+        if self._predicted is not None:
+            self._predicted_sums.index_add_(0, self._predicted[p.rows] % len(self._predicted_sums), drive)
+        for place, unit in enumerate(self._chosen.tolist()):
+            one = torch.zeros_like(active)
+            one[:, unit] = 1
+            self._unit_sums[place].index_add_(0, self._target[p.rows], _gradient(activations, one, p.input))
+        self._weight = weight
+        same = given is not None and given.shape == p.input.shape and torch.equal(given, p.input)
+        self._given_the_input &= same
+
+    def found(self) -> dict[str, Tensor]:
+        """The means."""
+        found = {
+            "drive": self._true_sums / self._counts.unsqueeze(1) * self._scale,
+            "active_fraction": self._active_fraction,
+            "example_unit": self._chosen,
+            "gradient": (self._unit_sums.movedim(1, 2) / self._counts).float(),
+            "feature_std": self._scale,
+        }
+        if self._predicted is not None:
+            known = self._predicted[self._predicted >= 0]
+            counts = known.bincount(minlength=len(self._counts)).unsqueeze(1)
+            found["drive_predicted"] = self._predicted_sums[:-1] / counts * self._scale
+        if self._weight is not None and self._given_the_input:
+            found["weight"] = self._weight.detach()[self._chosen.to(self._weight.device)].float().cpu()
         return found
 
 
@@ -148,30 +240,3 @@ def _gradient(activations: Tensor, chosen: Tensor, inputs: Tensor) -> Tensor:
     """Of the sum of each sample's chosen activations: ``[rows, features]``; 0 where the input plays no part."""
     (gradient,) = torch.autograd.grad(activations, inputs, chosen, retain_graph=True, materialize_grads=True)
     return gradient.flatten(1).double().cpu()
-
-
-def _class_means(values: Tensor, members: Tensor, num_classes: int) -> Tensor:
-    """Mean of ``values [N, F]`` over each class, ``[K, F]``; NaN for one without members. -1 is in no class."""
-    known = members >= 0
-    sums = torch.zeros(num_classes, values.shape[1], dtype=values.dtype).index_add_(0, members[known], values[known])
-    return sums / members[known].bincount(minlength=num_classes).unsqueeze(1)
-
-
-def _predicted(outputs: Sequence[Tensor | None], labels: Tensor) -> Tensor | None:
-    """Place in ``labels`` of each sample's predicted class, -1 for a class not among them; None if outputs do not say.
-
-    One output is the logit, or the probability, of class 1.
-    """
-    if any(output is None for output in outputs):
-        return None
-    scores = torch.cat([output.detach().float().cpu() for output in outputs if output is not None])
-    scores = scores.unsqueeze(1) if scores.ndim == 1 else scores
-    if scores.ndim != 2 or int(labels.min()) < 0 or int(labels.max()) >= max(scores.shape[1], 2):
-        return None
-    if scores.shape[1] == 1:
-        probabilities = bool(((scores >= 0) & (scores <= 1)).all())
-        classes = (scores.squeeze(1) > (0.5 if probabilities else 0.0)).long()
-    else:
-        classes = scores.argmax(1)
-    places = torch.searchsorted(labels, classes).clamp(max=len(labels) - 1)
-    return torch.where(labels[places] == classes, places, -1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
+from ..checks import check_choice, check_number
 from ..functional import class_selectivity
 from .base import LayerAnalysis
 
@@ -37,8 +38,13 @@ class Selectivity(LayerAnalysis):
     threshold: float = 0.0
     pooling: Pooling = "mean"
 
-    name: ClassVar[str] = "selectivity"  # type: ignore[misc]
+    name: ClassVar[str] = "selectivity"
     needs_classes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("threshold", self.threshold)
+        check_choice("pooling", self.pooling, get_args(Pooling))
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
+from ..checks import check_choice, check_number
 from ..functional._inputs import as_classes, full_precision
 from ..functional._neurons import NeuronSample
 from ..functional.class_selectivity import class_histograms
@@ -61,13 +62,13 @@ class Significance(LayerAnalysis):
     alpha: float = 0.05
     pooling: Pooling = "mean"
 
-    name: ClassVar[str] = "significance"  # type: ignore[misc]
+    name: ClassVar[str] = "significance"
     needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
+        check_number("alpha", self.alpha, 0, 1)
+        check_choice("pooling", self.pooling, get_args(Pooling))
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:

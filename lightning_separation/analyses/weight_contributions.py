@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..capture import Snapshot
+from ..capture import INPUT, Snapshot
+from ..capture.replay import Pass
+from ..checks import check_positive
 from ..functional import unit_activations, weight_contributions
 from .base import LayerAnalysis
 
@@ -25,14 +27,16 @@ class WeightContributions(LayerAnalysis):
     See :func:`lightning_separation.functional.weight_contributions`.
 
     Args:
-        count: So many of the largest contributions of a layer are kept.
+        count: So many of a layer's links are listed at most: those that carry most of a difference.
         layers: Names or glob patterns that narrow the monitor's; of those the ``nn.Linear`` count.
         every_n_epochs: Narrows the monitor's schedule.
 
-    Found for each linear layer: ``difference`` (axes: unit, class; class against the mean of the others, in standard
-    deviations within the classes) and ``source_difference`` (source, class); ``amplification`` (unit);
-    ``amplification_median`` (a number); the largest contributions ``link_contribution`` with ``link_unit``,
-    ``link_source`` and ``link_class`` (link); for small layers all of them, ``contribution`` (unit, source, class).
+    Found for each linear layer: ``difference`` and ``amplification`` (axes: unit, class; a class against the mean of
+    the others, in standard deviations within the classes), ``source_difference`` (source, class);
+    ``amplification_median`` (a number); the listed links ``link_contribution`` with ``link_unit``, ``link_source`` and
+    ``link_class`` (link); for small layers all contributions, ``contribution`` (unit, source, class);
+    ``source_layer``: the place in the record's layers of the one that alone, whatever follows it, makes what the layer
+    is given (0: the network's input), -1 if there is none.
 
     Example:
         >>> WeightContributions(count=5).name
@@ -41,13 +45,12 @@ class WeightContributions(LayerAnalysis):
 
     count: int = 20
 
-    name: ClassVar[str] = "weight_contributions"  # type: ignore[misc]
+    name: ClassVar[str] = "weight_contributions"
     needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, not {self.count}")
+        check_positive(count=self.count)
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
@@ -56,8 +59,9 @@ class WeightContributions(LayerAnalysis):
         return {
             "difference": ("unit", "class"),
             "source_difference": ("source", "class"),
-            "amplification": ("unit",),
+            "amplification": ("unit", "class"),
             "amplification_median": (),
+            "source_layer": (),
             **dict.fromkeys(links, ("link",)),
             "contribution": ("unit", "source", "class"),
         }
@@ -83,28 +87,57 @@ class WeightContributions(LayerAnalysis):
             "source_difference": parts[0].source_difference,
             "amplification": amplification,
             "amplification_median": amplification.nanmedian(),
-            **self._links([part.contribution for part in parts]),
+            "source_layer": torch.tensor(_source_layer(layer, snapshot)),
+            **self._links([(part.contribution, part.difference) for part in parts]),
         }
         if weight.shape[0] * cells <= _MOST_DRAWN:
             found["contribution"] = torch.cat([part.contribution for part in parts])
         return {name: value.cpu() for name, value in found.items()}
 
-    def _links(self, contributions: Sequence[Tensor]) -> dict[str, Tensor]:
-        kept: list[tuple[Tensor, Tensor]] = []
+    def _links(self, parts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """The links that carry most of their unit's difference: of its sign, and no more than there is of it."""
+        places, values, carried = [], [], []
         start = 0
-        num_sources, num_classes = contributions[0].shape[1:]
-        for part in contributions:
-            if num_classes == 2:  # the second class says it all: what tells it from the first tells the first from it
-                part = part * torch.tensor([0.0, 1.0], dtype=part.dtype, device=part.device)
-            flat = part.nan_to_num(0).flatten()
-            top = flat.abs().topk(min(self.count, len(flat))).indices
-            kept.append((top + start, flat[top]))
-            start += len(flat)
-        places, values = (torch.cat(both) for both in zip(*kept, strict=True))
-        best = values.abs().argsort(descending=True, stable=True)[: self.count]
+        num_sources, num_classes = parts[0][0].shape[1:]
+        for contribution, difference in parts:
+            toward = (contribution * difference.sign().unsqueeze(1)).nan_to_num(0.0)
+            part = torch.minimum(toward, difference.abs().nan_to_num(0.0).unsqueeze(1))
+            if num_classes == 2:  # what tells the second class from the first tells the first from the second
+                part[:, :, 0] = 0.0
+            top = part.flatten().topk(min(self.count, part.numel())).indices
+            places.append(top + start)
+            values.append(contribution.flatten()[top])
+            carried.append(part.flatten()[top])
+            start += part.numel()
+        place, value, most = torch.cat(places), torch.cat(values), torch.cat(carried)
+        best = most.argsort(descending=True, stable=True)[: self.count]
+        best = best[most[best] > 0]
         return {
-            "link_unit": places[best] // (num_sources * num_classes),
-            "link_source": places[best] // num_classes % num_sources,
-            "link_class": places[best] % num_classes,
-            "link_contribution": values[best],
+            "link_unit": place[best] // (num_sources * num_classes),
+            "link_source": place[best] // num_classes % num_sources,
+            "link_class": place[best] % num_classes,
+            "link_contribution": value[best],
         }
+
+
+def _source_layer(layer: str, snapshot: Snapshot) -> int:
+    """The place of the linear layer, or the input, that alone makes what this one is given; -1 if there is none."""
+    linear = [key for key in snapshot.layers if isinstance(snapshot.module(key), nn.Linear)]
+    before = linear[: linear.index(layer)]
+    sources: list[set[int]] = []
+
+    def visit(p: Pass) -> None:
+        if sources:
+            return
+        given = p.given[layer]
+        leaves = {INPUT: p.input, **{key: p.made[key] for key in before if key in p.made}}
+        if given.requires_grad:
+            found = torch.autograd.grad(given.sum(), list(leaves.values()), allow_unused=True)
+            used = [key for key, gradient in zip(leaves, found, strict=True) if gradient is not None]
+            sources.append({snapshot.layers.index(key) for key in used})
+
+    try:
+        snapshot.replay([*before, layer], visit, gradients=True, cut=True)
+    except Exception:  # what the network computes there has no gradient
+        return -1
+    return next(iter(sources[0])) if sources and len(sources[0]) == 1 else -1

@@ -42,6 +42,7 @@ def replay(
     forward_context: Context,
     *,
     gradients: bool = False,
+    cut: bool = False,
 ) -> None:
     """Run the network again and see what some layers are given and make of it.
 
@@ -52,6 +53,8 @@ def replay(
         forward_context: In what the network runs (the Trainer's autocast).
         gradients: Whether to keep the graph back to ``Pass.input``. Parameters get no gradient as long as nobody calls
             ``backward``.
+        cut: With gradients: whether the graph ends at ``Pass.made``, so that it leads from each layer no further back
+            than to the layers that it is computed from.
 
     Raises:
         ValueError: If the step called several networks, the network was given no tensor, or, with gradients, no real
@@ -77,7 +80,7 @@ def replay(
             leaf = first.requires_grad_(gradients)
             # Cloned again: a module may change in place what it is given, and a leaf must not be.
             args, kwargs = map_tensors(torch.clone, held)
-            with forward_context(), _watched(recorder, layers, size) as (given, made):
+            with forward_context(), _watched(recorder, layers, size, cut) as (given, made):
                 output = network(*args, **kwargs)
             visit(Pass(slice(start, start + size), leaf, output, given, made))
             start += size
@@ -85,7 +88,7 @@ def replay(
 
 @contextmanager
 def _watched(
-    recorder: Recorder, layers: Collection[str], size: int
+    recorder: Recorder, layers: Collection[str], size: int, cut: bool
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     given: dict[str, Tensor] = {}
     made: dict[str, Tensor] = {}
@@ -104,9 +107,14 @@ def _watched(
             if key() in layers and tensor is not None:
                 given[key()] = (tensor.transpose(0, 1) if tensor.ndim == 3 and axis == 1 else tensor).clone()
 
-        def after(_: nn.Module, __: Any, output: Any) -> None:
-            if key() in layers:
-                made[key()] = rows_of(output, axis, size).clone()
+        def after(_: nn.Module, __: Any, output: Any) -> Any:
+            if key() not in layers:
+                return None
+            if cut and isinstance(output, Tensor):
+                made[key()] = output.detach().requires_grad_()
+                return made[key()].clone()
+            made[key()] = rows_of(output, axis, size).clone()
+            return None
 
         return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 

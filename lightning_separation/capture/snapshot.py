@@ -94,15 +94,18 @@ class Snapshot:
 
     def pool(self, layer: str, activations: Tensor, pooling: Pooling = "mean") -> Tensor:
         """Some rows of a layer's activations as units, ``[rows, U]``; gradients lead through it."""
-        return unit_activations(activations, unit_axis=self._unit_axis(layer, activations.ndim), pooling=pooling)
+        axis = self._unit_axis(layer, activations.ndim) if activations.ndim > 1 else None
+        return unit_activations(activations, unit_axis=axis, pooling=pooling)
 
     def module(self, layer: str) -> nn.Module | None:
         """The module of a layer; None for the network's input."""
         return None if layer == INPUT else self._recorder.layers[self._recorder.order[layer]]
 
-    def replay(self, layers: Sequence[str], visit: Callable[[Pass], None], *, gradients: bool = False) -> None:
+    def replay(
+        self, layers: Sequence[str], visit: Callable[[Pass], None], *, gradients: bool = False, cut: bool = False
+    ) -> None:
         """Run the network again, batch by batch; see :func:`lightning_separation.capture.replay.replay`."""
-        replay(self._recorder, layers, visit, self._forward_context, gradients=gradients)
+        replay(self._recorder, layers, visit, self._forward_context, gradients=gradients, cut=cut)
 
     def _unit_axis(self, layer: str, held_axes: int) -> int:
         num_axes = {**self._recorder.num_axes, INPUT: held_axes}

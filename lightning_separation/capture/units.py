@@ -13,9 +13,8 @@ _CHANNELS_FIRST = (
     nn.PixelShuffle, nn.PixelUnshuffle,
 )  # fmt: skip
 _CHANNELS_LAST = (
-    nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention,
+    nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention,
     nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.TransformerEncoder, nn.TransformerDecoder,
-    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
 )  # fmt: skip
 
 
@@ -41,6 +40,7 @@ def unit_axis(module: nn.Module | None, num_axes: int, neighbours: Iterable[tupl
     for layer, axes in known:
         if axes == num_axes and isinstance(layer, _CHANNELS_FIRST):
             return 1
-        if axes == num_axes and isinstance(layer, _CHANNELS_LAST):
+        over_last_axis = len(getattr(layer, "normalized_shape", ())) == 1  # of LayerNorm and RMSNorm
+        if axes == num_axes and (isinstance(layer, _CHANNELS_LAST) or over_last_axis):
             return num_axes - 1
     return 1 if num_axes > 3 else num_axes - 1

@@ -13,7 +13,7 @@ from .shapiro_wilk import shapiro_wilk
 from .spanning_tree import SpanningTree, minimum_spanning_tree
 from .two_sample import mann_whitney_u, welch_t_test
 from .units import unit_activations
-from .weight_contributions import WeightContributions, weight_contributions
+from .weight_contributions import WeightContributionsResult, weight_contributions
 
 __all__ = [
     "TEST_NAMES",
@@ -24,7 +24,7 @@ __all__ = [
     "NeuronTests",
     "SignificanceTest",
     "SpanningTree",
-    "WeightContributions",
+    "WeightContributionsResult",
     "bayes_error_bounds",
     "brown_forsythe",
     "class_selectivity",

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from ._inputs import as_classes, as_matrix
 
+_ROUNDING = 1e-12  # a spread so much smaller than the values is that of sums of equal numbers
+_KNOWN = 0.99  # of the contributions to a unit must come from sources whose difference can be standardised
 
-class WeightContributions(NamedTuple):
+
+class WeightContributionsResult(NamedTuple):
     """Result of :func:`weight_contributions`; V units, U sources, K classes, float64."""
 
     difference: Tensor
@@ -19,7 +22,7 @@ class WeightContributions(NamedTuple):
     amplification: Tensor
 
 
-def weight_contributions(weight: Tensor, features: Tensor, target: Tensor) -> WeightContributions:
+def weight_contributions(weight: Tensor, features: Tensor, target: Tensor) -> WeightContributionsResult:
     r"""How much of each unit's class difference comes from which unit before it, through which weight.
 
     A linear layer computes :math:`z = W h + b`. The difference between the mean of class k and the mean of the other
@@ -38,9 +41,10 @@ def weight_contributions(weight: Tensor, features: Tensor, target: Tensor) -> We
         - ``difference [V, K]``: standardised difference of each unit.
         - ``source_difference [U, K]``: the same of the units before the layer.
         - ``contribution [V, U, K]``: parts of ``difference``; they sum to it over U.
-        - ``amplification [V]``: the unit's largest absolute difference over the mean of its sources' absolute
-          differences for that class, each weighted by its absolute contribution. Above 1 the weights create or
-          strengthen the dissociation of the classes, about 1 they keep it, below 1 it is lost.
+        - ``amplification [V, K]``: the unit's absolute difference over the mean of its sources' absolute differences,
+          each weighted by its absolute contribution. Above 1 the weights create or strengthen the dissociation of the
+          class, about 1 they keep it, below 1 it is lost. Sources without spread within the classes are left out of it;
+          where they contribute more than 1 % it is NaN.
 
         A unit without spread within the classes has NaN.
 
@@ -55,7 +59,7 @@ def weight_contributions(weight: Tensor, features: Tensor, target: Tensor) -> We
         >>> found.contribution[0, :, 1]  # class means 1 and 5, standard deviation in the classes sqrt(2)
         tensor([2.8284, 0.0000], dtype=torch.float64)
         >>> found.amplification
-        tensor([1.], dtype=torch.float64)
+        tensor([[1., 1.]], dtype=torch.float64)
     """
     matrix = as_matrix(features).double()
     if weight.ndim != 2 or features.ndim != 2 or weight.shape[1] != features.shape[1]:
@@ -75,18 +79,18 @@ def weight_contributions(weight: Tensor, features: Tensor, target: Tensor) -> We
         means = values.T @ members / classes.counts
         inside = values - means.T[classes.of_sample]
         spread = (inside.square().sum(0) / (len(values) - num)).sqrt()
-        constant = values.amax(0) == values.amin(0)
         others = (means.sum(1, keepdim=True) - means) / (num - 1)
-        return means - others, torch.where((spread > 0) & ~constant, spread, torch.nan)
+        varies = spread > _ROUNDING * values.abs().amax(0)
+        return means - others, torch.where(varies, spread, torch.nan)
 
     source, source_spread = centred(matrix)
     _, spread = centred(matrix @ linear.T)
     contribution = (linear / spread.unsqueeze(1)).unsqueeze(2) * source
     difference = contribution.sum(1)
     source_difference = source / source_spread.unsqueeze(1)
-    strongest = difference.abs().nan_to_num(-1).argmax(1)  # class of the largest difference of each unit
-    share = contribution.gather(2, strongest.view(-1, 1, 1).expand(-1, linear.shape[1], 1)).squeeze(2).abs()
-    before = source_difference.abs().T[strongest]  # [V, U]
-    kept = (share * before.nan_to_num(0)).sum(1) / share.sum(1)
-    largest = difference.gather(1, strongest.unsqueeze(1)).squeeze(1).abs()
-    return WeightContributions(difference, source_difference, contribution, largest / kept)
+    share = contribution.abs()
+    known = source_difference.isfinite()
+    carried = torch.where(known, share, 0.0).sum(1)  # [V, K]
+    kept = (share * source_difference.abs().nan_to_num(0.0, posinf=0.0)).sum(1) / carried
+    amplification = torch.where(carried >= _KNOWN * share.sum(1), difference.abs() / kept, torch.nan)
+    return WeightContributionsResult(difference, source_difference, contribution, amplification)

@@ -31,8 +31,9 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
 
     Returns:
         For each layer the figures ``input_features_figures/<layer>`` (classes x features, by true and by predicted
-        class) and ``input_features_paths/<layer>`` (features, units, classes), and the table
-        ``input_features_tables/<layer>``. The monitor's name stands before each unless it is "separation".
+        class), ``input_features_paths/<layer>`` (features, units, classes) and, of a layer that is given the input,
+        ``input_features_weights/<layer>``, and the table ``input_features_tables/<layer>``. The monitor's name stands
+        before each unless it is "separation".
     """
     found = record.findings["input_features"]
     shown = Display()
@@ -50,16 +51,28 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
             title=title(name, f"What drives the active units of {layer}", record),
             value="change of their sum per std of the feature",
         )
-        shown.layer_figures[f"{prefixed(name, 'input_features_paths')}/{layer}"] = partial(
-            _paths, values, names, record.class_names, title(name, f"Features, units of {layer}, classes", record)
-        )
+        kept, all_units = len(values["example_unit"]), len(values["active_fraction"])
+        units = f"{kept} of {all_units} units" if kept < all_units else "units"
+        if kept:
+            shown.layer_figures[f"{prefixed(name, 'input_features_paths')}/{layer}"] = partial(
+                _paths, values, names, record.class_names, title(name, f"Features, {units} of {layer}, classes", record)
+            )
+        if kept and "weight" in values:
+            shown.layer_figures[f"{prefixed(name, 'input_features_weights')}/{layer}"] = partial(
+                feature_heatmap,
+                {"weight": values["weight"]},
+                names,
+                [str(unit) for unit in values["example_unit"].tolist()],
+                title=title(name, f"Weights of {units} of {layer}", record),
+                value="weight",
+            )
         shown.tables[f"{prefixed(name, 'input_features_tables')}/{layer}"] = _classes(record, layer, panels, names)
     return shown
 
 
 def _paths(values: Mapping[str, NDArray], features: Sequence[str], classes: Sequence[str], heading: str) -> Figure:
     """Features to units by the mean gradient, units to classes by how much more active they are there."""
-    active = values["active_fraction"]
+    active = values["active_fraction"][values["example_unit"]]
     more = active - (active.sum(1, keepdims=True) - active) / max(active.shape[1] - 1, 1)
     order = np.lexsort((-more.max(1), more.argmax(1)))  # units of one class side by side
     gradients = (values["gradient"].mean(2) * values["feature_std"])[order]
@@ -67,23 +80,24 @@ def _paths(values: Mapping[str, NDArray], features: Sequence[str], classes: Sequ
     return path_diagram(
         [
             PathColumn("feature", features, np.full(len(features), np.nan)),
-            PathColumn("active unit", units, active.mean(1)[order]),
+            PathColumn("unit", units, active.mean(1)[order]),
             PathColumn("class", classes, np.full(len(classes), np.nan)),
         ],
         [gradients, more[order].T],
         title=heading,
         most_edges=_MOST_LINKS,
         highlight={},
+        says="left: what raises or lowers a unit, right: where it is more often active",
     )
 
 
 def _classes(record: Record, layer: str, panels: Mapping[str, NDArray], names: Sequence[str]) -> Table:
     values = record.findings["input_features"][layer]
-    active, units = values["active_fraction"], values["example_unit"]
+    active = values["active_fraction"]
     rows = []
     for k, class_name in enumerate(record.class_names):
         best = [i for i in np.argsort(-active[:, k], kind="stable").tolist() if active[i, k] > 0][:_MOST_UNITS]
-        row = [class_name, ", ".join(f"{units[i]} ({active[i, k]:.0%})" for i in best) or "none"]
+        row = [class_name, ", ".join(f"{i} ({active[i, k]:.0%})" for i in best) or "none"]
         for drive in panels.values():
             row += [_strongest(drive[k], names, 1), _strongest(drive[k], names, -1)]
         rows.append(row)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..plots import PathColumn, path_diagram
-from ..records import Findings, Record
+from ..records import Record
 from .display import Display, Table, feature_names, prefixed, title
 
 if TYPE_CHECKING:
@@ -36,25 +36,28 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     for layer in found:
         shown.scalars[f"{prefixed(name, 'amplification')}/{layer}"] = found[layer]["amplification_median"].item()
         shown.tables[f"{prefixed(name, 'weight_contributions_tables')}/{layer}"] = _links(record, layer)
-    chain = _chain(record.layers, found)
-    classes = range(len(record.class_names))[1:] if len(record.class_names) == 2 else range(len(record.class_names))
+    chain = _chain(record)
+    names = record.class_names
+    classes = range(len(names))[1:] if len(names) == 2 else range(len(names))
     for k in classes[:_MOST_CLASSES] if chain else ():
-        against = record.class_names[0] if len(record.class_names) == 2 else "the others"
-        heading = f"Where the difference of {record.class_names[k]} from {against} comes from"
-        shown.layer_figures[f"{prefixed(name, 'weight_contributions_figures')}/{record.class_names[k]}"] = partial(
+        heading = f"{names[k]} against {names[0] if len(names) == 2 else 'the others'}, through the weights"
+        shown.layer_figures[f"{prefixed(name, 'weight_contributions_figures')}/{names[k]}"] = partial(
             _flow, record, chain, k, title(name, heading, record)
         )
     return shown
 
 
-def _chain(layers: Sequence[str], found: Findings) -> list[str]:
-    """The linear layers, from the last back as far as each is as wide as the next one's input and small enough."""
+def _chain(record: Record) -> list[str]:
+    """Linear layers from the last back, as long as each is made from the one before alone and is small enough."""
+    found = record.findings["weight_contributions"]
+    layer = next((layer for layer in reversed(record.layers) if layer in found), None)
     chain: list[str] = []
-    for layer in reversed([layer for layer in layers if layer in found]):
-        width = len(found[layer]["difference"])
-        if "contribution" not in found[layer] or (chain and width != len(found[chain[0]]["source_difference"])):
+    while layer is not None and "contribution" in found[layer]:
+        if chain and len(found[layer]["difference"]) != len(found[chain[0]]["source_difference"]):
             break
         chain.insert(0, layer)
+        source = int(found[layer]["source_layer"])
+        layer = record.layers[source] if source > 0 and record.layers[source] in found else None
     return chain
 
 
@@ -67,14 +70,15 @@ def _flow(record: Record, chain: Sequence[str], k: int, heading: str) -> Figure:
     values = found[chain[-1]]["difference"]
     columns.append(PathColumn(chain[-1], [str(unit) for unit in range(len(values))], values[:, k]))
     edges = [np.nan_to_num(found[layer]["contribution"][:, :, k]) for layer in chain]
-    return path_diagram(columns, edges, title=heading)
+    says = "circles: difference in what a layer is given, lines: parts of the difference in what it computes"
+    return path_diagram(columns, edges, title=heading, says=says)
 
 
 def _sources(record: Record, layer: str) -> list[str]:
-    """Names of the units before a layer: of the first layer the input's features."""
-    found = record.findings["weight_contributions"]
-    num = len(found[layer]["source_difference"])
-    return feature_names(record, num) if layer == next(iter(found)) else [str(unit) for unit in range(num)]
+    """Names of the units before a layer: if they are made from the input alone, perhaps its features."""
+    found = record.findings["weight_contributions"][layer]
+    num = len(found["source_difference"])
+    return feature_names(record, num) if found["source_layer"] == 0 else [str(unit) for unit in range(num)]
 
 
 def _links(record: Record, layer: str) -> Table:
@@ -90,13 +94,13 @@ def _links(record: Record, layer: str) -> Table:
                 f"{values['difference'][unit, k]:+.2f}",
                 f"{sources[source]} ({values['source_difference'][source, k]:+.2f})",
                 f"{contribution:+.2f}",
-                f"{values['amplification'][unit]:.2f}",
+                f"{values['amplification'][unit, k]:.2f}",
             ]
         )
     header = ["unit", "class", "its difference", "from unit before (its difference)", "contribution", "amplification"]
     caption = (
-        f"The largest contributions to class differences in `{layer}`, {record.when}; a class against the mean of the "
-        "others, in standard deviations within the classes. Amplification above 1: the weights strengthen the "
+        f"The links that carry most of a class difference in `{layer}`, {record.when}; a class against the mean of the "
+        "others, in standard deviations within the classes. Amplification above 1: the weights strengthen the unit's "
         "difference; below 1: it is lost."
     )
     return Table(header, rows, caption)

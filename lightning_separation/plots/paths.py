@@ -46,6 +46,7 @@ def path_diagram(
     title: str = "",
     most_edges: int = 60,
     highlight: Mapping[int, Sequence[int]] | None = None,
+    says: str = "circles: values, lines: contributions",
 ) -> Figure:
     """What contributes to what, from left to right: nodes as circles, contributions as lines.
 
@@ -65,6 +66,7 @@ def path_diagram(
         most_edges: So many links between two columns are drawn at most.
         highlight: Column number -> numbers of the nodes that stand out and are drawn in any case. If not given, the
             node with the largest value in the last column, unless all are equal.
+        says: What circles and lines mean, for the legend.
 
     Returns:
         A figure without a canvas, with one axes whose unit is the pixel. Its first collections are the links, one for
@@ -91,7 +93,7 @@ def path_diagram(
     shown = _shown(columns, weights, marked)
     lines = [title] if title else []
     with matplotlib.rc_context(layout.STYLE):
-        return _draw(columns, weights, marked, shown, most_edges, lines)
+        return _draw(columns, weights, marked, shown, most_edges, lines, says)
 
 
 def _checked(
@@ -171,6 +173,7 @@ def _draw(
     shown: Sequence[NDArray[np.intp]],
     most_edges: int,
     lines: Sequence[str],
+    says: str,
 ) -> Figure:
     most = max(map(len, shown))
     pitch = min(max(520 / most, 22.0), 46.0)
@@ -200,7 +203,7 @@ def _draw(
     at, right = _across(widths, half, radius)
     legend = ["negative", "positive"]
     if weights:
-        legend.append("circles: values, lines: contributions")
+        legend.append(says)
     if any(np.count_nonzero(edge) > most_edges for edge in _drawn(weights, shown)):
         legend.append(f"the strongest {most_edges} links of each gap")
     legend_width = 2 * GAP + sum(layout.text_width([text], SMALL) + 4 * GAP for text in legend)

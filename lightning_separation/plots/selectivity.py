@@ -34,7 +34,7 @@ def selectivity_heatmap(
     the largest fraction (of equal ones the first). Units of one preferred class form a group, the groups stand in the
     order of the classes, and in a group those come first whose fraction for the preferred class is most above the mean
     of the other classes. Below them stand the units that are active for every sample of every class ("always on") and,
-    last, those active for none ("dead"). The groups are named at the right; of very many only the largest are.
+    last, those active for none ("never active"). The groups are named at the right; of very many only the largest are.
 
     Units without any value are left out and counted in the title; single cells without a value are hatched. Of more
     than ``most_units`` the most selective are shown. Equal input gives equal figures.
@@ -58,7 +58,7 @@ def selectivity_heatmap(
         >>> import numpy as np
         >>> figure = selectivity_heatmap(np.array([[0.1, 0.9], [0.0, 0.0], [0.8, 0.2]]), ["cat", "dog"])
         >>> [text.get_text() for text in figure.axes[0].texts if text.get_label() == "group"]
-        ['1 prefers cat', '1 prefers dog', '1 dead']
+        ['1 prefers cat', '1 prefers dog', '1 never active']
         >>> [text.get_text() for text in figure.axes[0].texts if text.get_label() == "row"]
         ['2', '0', '1']
     """
@@ -99,7 +99,7 @@ def selectivity_heatmap(
 
 
 def _groups(fraction: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Each unit's preferred class, or K for always on, K + 1 for dead, -1 for no values; and how much it prefers it."""
+    """Each unit's preferred class (K: always on, K + 1: never active, -1: no values); and how much it prefers it."""
     num = fraction.shape[1]
     missing = np.isnan(fraction)
     filled = np.where(missing, -1.0, fraction)
@@ -115,7 +115,7 @@ def _groups(fraction: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np
 
 def _named(group: int, classes: Sequence[str], count: int) -> str:
     if group >= len(classes):
-        return ("always on", "dead")[group - len(classes)]
+        return ("always on", "never active")[group - len(classes)]
     return f"{'prefers' if count == 1 else 'prefer'} {classes[group]}"
 
 

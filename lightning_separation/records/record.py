@@ -125,7 +125,7 @@ class Record:
             at = dict(zip(axes, place, strict=True))
             classes = [self.class_names[k] for k in (*at.get("class", ()), *at.get("pair", ()))] + [None, None]
             unit = at["unit"][0] if "unit" in at else None
-            yield classes[0], classes[1], unit, array[sum(place, ())].item()
+            yield classes[0], classes[1], unit, float(array[sum(place, ())])
 
 
 def tidy_table(records: list[Record]) -> pandas.DataFrame:
