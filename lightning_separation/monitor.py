@@ -22,7 +22,7 @@ from .capture.buffers import Pooling
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
 from .errors import MonitorError
-from .loggers import KINDS, displays, emit
+from .loggers import KINDS, Display, displays, emit
 from .records import Findings, Record, forget_fit, save_record, save_run_info
 from .schedule import is_due, is_final, is_last_in_epoch, is_milestone, never_validated
 from .settings import (
@@ -74,7 +74,7 @@ class SeparationMonitor(Callback):
     classes), ``dead_fraction/<layer>`` (the same value for every sample), ``best_effect_size/<layer>``; histograms
     ``effect_size/<layer>`` and ``neg_log10_q/<layer>``; figures ``significance_figures/<layer>``; the table
     ``significance_tables/layers``. Figures of single layers are drawn for the first, second, fourth, eighth, ...
-    analysed validation of a fit and the final one: TensorBoard keeps ten images of a tag.
+    record of an analysis in a fit and for its last: TensorBoard keeps ten images of a tag.
 
     EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule give them the same rhythm: a value
     that does not exist at their first check makes them raise, and one that is not measured anew counts against
@@ -150,7 +150,8 @@ class SeparationMonitor(Callback):
         self._sample = self._new_sample()
         self._history: dict[int | str, dict[str, float]] = {}  # separation by layer, of every record so far
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
-        self._count = 0  # analysed validations of fits so far
+        self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
+        self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
         self._capture: Capture | None = None
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
@@ -193,7 +194,8 @@ class SeparationMonitor(Callback):
         self._fresh = trainer.global_step == 0
         if self._fresh:
             self._sample = self._new_sample()
-            self._count = 0
+            self._counts = {}
+        self._undrawn = {}
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
         self._history = {key: row for key, row in self._history.items() if isinstance(key, str) or key < epoch}
         if not trainer.enable_validation:
@@ -204,7 +206,11 @@ class SeparationMonitor(Callback):
             )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if no validation was analysed."""
+        """Draw what was not drawn of the last record; say so if no validation was analysed."""
+        with isolate_rng(), self._harmless():
+            for step, shown in self._undrawn.values():
+                self._emit(trainer, shown, step)
+        self._undrawn = {}
         if trainer.enable_validation and not self._looked and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._report(
                 "schedule",
@@ -283,7 +289,7 @@ class SeparationMonitor(Callback):
             "sample": self._sample.state_dict(),
             "history": self._history,
             "analysed": self._analysed,
-            "count": self._count,
+            "counts": self._counts,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -291,7 +297,7 @@ class SeparationMonitor(Callback):
         self._sample.load_state_dict(state_dict["sample"])
         self._history = dict(state_dict["history"])
         self._analysed = dict(state_dict["analysed"])
-        self._count = state_dict.get("count", 0)
+        self._counts = dict(state_dict.get("counts", {}))
 
     # One analysed validation
 
@@ -391,17 +397,23 @@ class SeparationMonitor(Callback):
             }
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
-        folder = self._folder(trainer)
-        in_fit = record.stage == "fit"
-        self._count += in_fit
-        layer_figures = not in_fit or is_milestone(self._count) or is_final(trainer)
-        for shown in displays(record, self._history, self.name):
+        for analysis, shown in displays(record, self._history, self.name).items():
             scalars = {tag: value for tag, value in shown.scalars.items() if math.isfinite(value)}
             # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
             pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
-            if trainer.is_global_zero:
-                figures = folder / "figures" if folder and self.save else None
-                emit(shown, trainer.loggers, record.step, self.emit, figures, self._report, layer_figures=layer_figures)
+            if record.stage == "fit":
+                self._counts[analysis] = self._counts.get(analysis, 0) + 1
+                self._undrawn.pop(analysis, None)
+                if not is_milestone(self._counts[analysis]):
+                    self._undrawn[analysis] = (record.step, Display(layer_figures=shown.layer_figures))
+                    shown.layer_figures = {}
+            self._emit(trainer, shown, record.step)
+
+    def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
+        if trainer.is_global_zero:
+            folder = self._folder(trainer)
+            figures = folder / "figures" if folder and self.save else None
+            emit(shown, trainer.loggers, step, self.emit, figures, self._report)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
         folder = self._folder(trainer)

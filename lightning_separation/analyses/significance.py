@@ -48,7 +48,7 @@ class Significance(LayerAnalysis):
     differs, the location not), ``normality`` and ``normality_p_value`` (Shapiro and Wilk's W and p over all classes),
     ``preferred_class`` (place of the class with the largest mean, -1 for none) and ``dead`` (the same value for every
     sample); as numbers ``significant_fraction`` and ``dead_fraction`` of the units that have finite values,
-    ``best_effect_size`` (the largest absolute one); of the four most and least significant and most and least normal
+    ``best_effect_size`` (the largest absolute one); ``tested`` (class; not too small); of the four most and least significant and most and least normal
     units ``example_unit`` (axis: example), ``example_histogram`` (example, class, bin) and ``example_edges``.
 
     Raises:
@@ -79,6 +79,7 @@ class Significance(LayerAnalysis):
         return {
             **dict.fromkeys(units, ("unit",)),
             **dict.fromkeys(numbers, ()),
+            "tested": ("class",),
             "example_unit": ("example",),
             "example_histogram": ("example", "class", "bin"),
             "example_edges": ("example", "edge"),
@@ -95,7 +96,7 @@ class Significance(LayerAnalysis):
         kept = snapshot.counts >= FEWEST_SAMPLES
         units = snapshot.units(layer, self.pooling)
         if int(kept.sum()) < 2:
-            return self._untested(units.shape[1])
+            return {**self._untested(units.shape[1]), "tested": kept}
         rows = kept[snapshot.target]
         matrix = units[rows.to(units.device)]
         with full_precision(matrix.device):
@@ -105,7 +106,7 @@ class Significance(LayerAnalysis):
                 snapshot.report(layer, f"{self.name}: {bad} of {sample.num_units} units hold NaN or infinite values")
             found = self._tests(sample)
             found["preferred_class"] = _with_left_out(found["preferred_class"], kept)
-            found |= self._examples(found, matrix, sample, kept)
+            found |= {"tested": kept, **self._examples(found, matrix, sample, kept)}
         return {name: value.cpu() for name, value in found.items()}
 
     def _tests(self, sample: NeuronSample) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from ._neurons import SignificanceTest
 from .bayes_error import BayesErrorBounds, bayes_error_bounds
-from .class_selectivity import ClassSelectivity, class_selectivity
+from .class_selectivity import ClassSelectivityResult, class_selectivity
 from .effect_sizes import hedges_g, omega_squared, rank_biserial, rank_eta_squared, roc_auc
 from .friedman_rafsky import FriedmanRafsky, friedman_rafsky, henze_penrose_divergence
 from .generalized_henze_penrose import GeneralizedHenzePenrose, generalized_henze_penrose
@@ -18,7 +18,7 @@ from .weight_contributions import WeightContributionsResult, weight_contribution
 __all__ = [
     "TEST_NAMES",
     "BayesErrorBounds",
-    "ClassSelectivity",
+    "ClassSelectivityResult",
     "FriedmanRafsky",
     "GeneralizedHenzePenrose",
     "NeuronTests",

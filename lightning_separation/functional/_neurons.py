@@ -27,7 +27,7 @@ class SignificanceTest(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Location and spread of every unit in every class, ``[U, K]`` float64."""
+    """Location and spread of every unit in every class, ``[U, K]`` float64, in the sample's ``unit``."""
 
     origin: Tensor  # [U], a value of the unit
     location: Tensor  # mean less origin: differences between classes keep their digits, however far from 0 they lie
@@ -39,7 +39,7 @@ class Within(NamedTuple):
 
     moments: Moments
     lack_of_fit: Tensor  # 1 - W of Shapiro and Wilk
-    deviation: Tensor  # mean distance from the median of the class
+    deviation: Tensor  # mean distance from the median of the class, in the sample's unit
     deviation_squares: Tensor  # sum of squares of these distances about their mean
 
 
@@ -67,6 +67,8 @@ class NeuronSample:
         finite: ``[U]`` bool, units without NaN or infinite values.
         smallest: ``[U]``, smallest value of every unit.
         largest: ``[U]``, the largest.
+        unit: ``[U]`` float64, what values are measured in before they are squared: a power of two near the range of
+            float64 values, so that nothing overflows or vanishes; 1 for float32, whose squares are doubles.
         label: ``[N]`` int64, class of every sample in the order that :meth:`over_blocks` hands them out in.
     """
 
@@ -77,23 +79,25 @@ class NeuronSample:
         smallest, largest = matrix.amin(0), matrix.amax(0)  # NaN if there is one
         self.finite = smallest.isfinite() & largest.isfinite()
         self.smallest, self.largest = smallest.where(self.finite, 0), largest.where(self.finite, 0)
+        self.unit = _unit_of(self.smallest, self.largest)
         # Classes of one size lie side by side: one array [units, classes, samples].
         by_size = classes.counts.argsort(stable=True)
         self._sizes = Counter(classes.counts[by_size].tolist())  # ascending
         self._place = by_size.argsort()
         order = self._place.index_select(0, classes.of_sample).argsort(stable=True)
         self.label = classes.of_sample.index_select(0, order)
-        self._rows = self._transposed(matrix, order)
-        self._origin = self._rows[:, 0].double()
+        self._matrix = matrix
+        self._order = order if bool((order[1:] < order[:-1]).any()) else None  # None: as it is
+        self._origin = (matrix[order[0]] / self.unit).where(self.finite, 0)
 
     def __len__(self) -> int:
         """Number of samples."""
-        return self._rows.shape[1]
+        return len(self._matrix)
 
     @property
     def num_units(self) -> int:
         """U."""
-        return len(self._rows)
+        return self._matrix.shape[1]
 
     @property
     def num_classes(self) -> int:
@@ -105,17 +109,24 @@ class NeuronSample:
         """Means and sums of squares."""
         if "within" in self.__dict__:  # sorted before: they are there
             return self.within.moments
-        return Moments(self._origin, *self._by_class(self._moments_of))
+        step = 512 if self.device.type == "cpu" else self.num_units
+        location, squares = self._in_blocks(self._moments_of, step)
+        return Moments(self._origin, location.where(self.finite[:, None], 0), squares.where(self.finite[:, None], 0))
 
     @cached_property
     def variance(self) -> Tensor:
-        """Variance (N - 1) of every unit in every class, ``[U, K]``."""
+        """Variance (N - 1) of every unit in every class, ``[U, K]``, in squares of ``unit``."""
         return self.moments.squares / (self.counts - 1)
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean of every unit in every class, ``[U, K]``."""
-        return self.moments.origin[:, None] + self.moments.location
+        """Mean of every unit in every class, ``[U, K]``, as large as the values themselves."""
+        return (self.moments.origin[:, None] + self.moments.location) * self.unit[:, None]
+
+    @cached_property
+    def std(self) -> Tensor:
+        """Standard deviation (N - 1) of every unit in every class, ``[U, K]``, as large as the values themselves."""
+        return self.variance.sqrt() * self.unit[:, None]
 
     @cached_property
     def within(self) -> Within:
@@ -125,13 +136,15 @@ class NeuronSample:
         def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
             values = sort_last(values)
             n = values.shape[-1]
-            shift = values[..., n // 2].double()
-            centred = values - shift[..., None]
+            own = _unit_of(values[..., 0], values[..., -1])  # of the class, as its values may be much smaller
+            shift = values[..., n // 2] / own
+            centred = _in_unit(values, own[..., None]) - shift[..., None]
             unlike, mean, squares = lack_of_fit(centred, weights[n])
             below = centred[..., (n - 1) // 2] / 2  # of an even number the median is half way to the next
             first, deviation, deviation_squares = _moments(centred.sub_(below[..., None]).abs_())
-            location = shift - self._origin[units, None] + mean
-            return location, squares, unlike, first + deviation, deviation_squares
+            ratio = own / self.unit[units, None]
+            location = values[..., n // 2] / self.unit[units, None] - self._origin[units, None] + mean * ratio
+            return location, squares * ratio**2, unlike, (first + deviation) * ratio, deviation_squares * ratio**2
 
         location, squares, *others = self._by_class(of_block)
         return Within(Moments(self._origin, location, squares), *others)
@@ -155,7 +168,7 @@ class NeuronSample:
         weights = coefficients(len(self), self.device)
 
         def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
-            values = sort_last(values)
+            values = _in_unit(sort_last(values), self.unit[units, None])
             return lack_of_fit(values - values[:, len(self) // 2, None].double(), weights)
 
         return self.over_blocks(of_block)[0]
@@ -167,23 +180,12 @@ class NeuronSample:
             function: Of ``[units, N]``, its own to change, the samples of a class side by side as in ``label``; and of
                 the slice of units that this is. It runs in several threads.
         """
-        on_cpu = self.device.type == "cpu"
-        # On a CPU a block stays in its core's cache, and is too small for torch to share it among threads: the blocks
-        # are shared instead, and no core waits for another. (Indexing by [tensor] shares always, index_select not.)
-        step = max(1, (28_000 if on_cpu else 1 << 25) // len(self))
-        blocks = [slice(start, min(start + step, self.num_units)) for start in range(0, self.num_units, step)]
+        rows = self._rows
 
-        @torch.no_grad()
-        def run(units: slice) -> Sequence[Tensor]:
-            return function(self._rows[units].clone(), units)
+        def of_rows(units: slice) -> Sequence[Tensor]:
+            return function(rows[units].clone(), units)
 
-        threads = min(torch.get_num_threads(), self._rows.numel() >> 19) if on_cpu else 1  # for less they cost more
-        if threads <= 1:
-            parts = [run(units) for units in blocks]
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                parts = list(pool.map(run, blocks))
-        return [torch.cat(part) for part in zip(*parts, strict=True)]
+        return self._in_blocks(of_rows, max(1, self._in_cache // len(self)))
 
     def only_finite(self, values: Tensor) -> Tensor:
         """NaN in the units that hold NaN or infinite values; ``[U, ...]``."""
@@ -193,18 +195,64 @@ class NeuronSample:
         """A test's result, NaN in the units that hold NaN or infinite values."""
         return SignificanceTest(self.only_finite(statistic), self.only_finite(p_value))
 
-    def _moments_of(self, values: Tensor, units: slice) -> tuple[Tensor, Tensor]:
-        first, mean, squares = _moments(values)
-        return first - self._origin[units, None] + mean, squares
-
-    def _transposed(self, matrix: Tensor, order: Tensor) -> Tensor:
-        """``[U, N]``, samples in the given order, units that are not finite 0."""
-        if bool((order[1:] < order[:-1]).any()):
-            matrix = matrix.index_select(0, order)
+    @cached_property
+    def _rows(self) -> Tensor:
+        """``[U, N]``, samples in the order of ``label``, units that are not finite 0."""
+        matrix = self._matrix if self._order is None else self._matrix.index_select(0, self._order)
         rows = matrix.new_empty(matrix.shape[::-1]).copy_(matrix.T)
         if not bool(self.finite.all()):
             rows[~self.finite] = 0
         return rows
+
+    @property
+    def _in_cache(self) -> int:
+        """How many values to work on at a time."""
+        # On a CPU a block stays in its core's cache, and is too small for torch to share it among threads: the blocks
+        # are shared instead, and no core waits for another. (Indexing by [tensor] shares always, index_select not.)
+        return 28_000 if self.device.type == "cpu" else 1 << 25
+
+    def _in_blocks(self, function: Callable[[slice], Sequence[Tensor]], step: int) -> list[Tensor]:
+        """Applies a function to slices of so many units, in several threads, and joins what it returns."""
+        blocks = [slice(start, min(start + step, self.num_units)) for start in range(0, self.num_units, step)]
+
+        @torch.no_grad()
+        def run(units: slice) -> Sequence[Tensor]:
+            return function(units)
+
+        on_cpu = self.device.type == "cpu"
+        threads = min(torch.get_num_threads(), self._matrix.numel() >> 19) if on_cpu else 1  # for less they cost more
+        if threads <= 1:
+            parts = [run(units) for units in blocks]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                parts = list(pool.map(run, blocks))
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+    def _moments_of(self, units: slice) -> tuple[Tensor, Tensor]:
+        """Location and squares of some units, whose columns are read as they lie: a transposed copy would take longer.
+
+        Sums are taken about the first value of a class as in :func:`_moments`.
+        """
+        columns, unit, origin = self._matrix[:, units], self.unit[units], self._origin[units]
+        room = max(1, self._in_cache // columns.shape[1])
+        found, start = [], 0
+        for n, num in self._sizes.items():
+            step = max(1, room // n)  # classes at a time; of a large one some samples at a time
+            for some in range(start, start + n * num, n * step):
+                rows = slice(some, min(some + n * step, start + n * num))
+                values = columns[rows] if self._order is None else columns.index_select(0, self._order[rows])
+                values = values.unflatten(0, (-1, n))
+                first = values[:, :1] / unit
+                total = squares = torch.zeros_like(first)
+                for part in values.split(room, 1):
+                    centred = _in_unit(part, unit) - first
+                    total = total + centred.sum(1, keepdim=True)
+                    squares = squares + centred.square_().sum(1, keepdim=True)
+                squares = (squares - total**2 / n).clamp_(min=0)
+                found.append(torch.cat([first - origin + total / n, squares], 1))
+            start += n * num
+        location, squares = torch.cat(found).index_select(0, self._place).unbind(1)
+        return location.T, squares.T
 
     def _by_class(self, function: BlockFunction) -> list[Tensor]:
         """Applies a function of ``[units, classes, samples]`` to classes of one size at a time; each result [U, K]."""
@@ -230,6 +278,21 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = centred.mean(-1)
     squares = centred.square_().sum(-1) - values.shape[-1] * mean**2
     return first, mean, squares.clamp_(min=0)
+
+
+def _unit_of(smallest: Tensor, largest: Tensor) -> Tensor:
+    """A power of two near the range of float64 values, or 1 if that is 0; 1 for float32. float64."""
+    one = torch.ones_like(smallest, dtype=torch.float64)
+    if smallest.dtype == torch.float32:
+        return one
+    half = largest / 2 - smallest / 2  # the range itself may be infinite
+    exponent = (half.view(torch.int64) >> 52).clamp(23, 2023)  # +-1000: a power and its inverse are normal numbers
+    return (exponent << 52).view(torch.float64).where(largest > smallest, one)
+
+
+def _in_unit(values: Tensor, unit: Tensor) -> Tensor:
+    """Values measured in what :func:`_unit_of` gave, exactly; float32 as it is."""
+    return values if values.dtype == torch.float32 else values / unit
 
 
 def as_units(x: Tensor, name: str = "x") -> Tensor:

@@ -12,7 +12,7 @@ from ._neurons import NeuronSample
 from .units import unit_activations
 
 
-class ClassSelectivity(NamedTuple):
+class ClassSelectivityResult(NamedTuple):
     """Result of :func:`class_selectivity` for U units and K classes; float64."""
 
     active_fraction: Tensor
@@ -23,7 +23,7 @@ class ClassSelectivity(NamedTuple):
 
 def class_selectivity(
     features: Tensor, target: Tensor, *, threshold: float = 0.0, bins: int = 10, smoothing: float = 0.5
-) -> ClassSelectivity:
+) -> ClassSelectivityResult:
     r"""How active every unit is for every class, and how far its distributions for the classes diverge.
 
     The divergence is Kullback and Leibler's in nats between histograms of two classes, the mean of both directions,
@@ -72,7 +72,7 @@ class ClassHistograms(NamedTuple):
     edges: Tensor  # [U, B + 1] float64
 
 
-def selectivity(sample: NeuronSample, threshold: float, bins: int, smoothing: float) -> ClassSelectivity:
+def selectivity(sample: NeuronSample, threshold: float, bins: int, smoothing: float) -> ClassSelectivityResult:
     """:func:`class_selectivity` of a sample."""
     counts, edges = class_histograms(sample, bins)
     share = counts.double() + smoothing
@@ -87,8 +87,8 @@ def selectivity(sample: NeuronSample, threshold: float, bins: int, smoothing: fl
         return (total.scatter_add_(1, sample.label.expand_as(values), (values.double() > threshold).double()),)
 
     (active,) = sample.over_blocks(count_active)
-    found = (active / sample.counts, sample.mean, sample.variance.sqrt(), kl)
-    return ClassSelectivity(*map(sample.only_finite, found))
+    found = (active / sample.counts, sample.mean, sample.std, kl)
+    return ClassSelectivityResult(*map(sample.only_finite, found))
 
 
 def class_histograms(sample: NeuronSample, bins: int = 10) -> ClassHistograms:
@@ -97,12 +97,13 @@ def class_histograms(sample: NeuronSample, bins: int = 10) -> ClassHistograms:
     A constant unit gets bins from 1/2 below to 1/2 above its value, as in NumPy. What is said of a unit with NaN or
     infinite values means nothing.
     """
-    low, high = sample.smallest.double(), sample.largest.double()
+    low, high = sample.smallest / sample.unit, sample.largest / sample.unit  # of a constant unit, the value itself
     wide = high > low
     low, high = low.where(wide, low - 0.5), high.where(wide, high + 0.5)
     step = torch.arange(bins + 1, dtype=torch.float64, device=low.device)
     edges = step * ((high - low) / bins)[:, None] + low[:, None]
     edges[:, -1] = high
+    edges *= sample.unit[:, None]
     k = sample.num_classes
 
     def of_block(values: Tensor, units: slice) -> tuple[Tensor]:

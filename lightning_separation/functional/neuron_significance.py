@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from ._neurons import NeuronSample, SignificanceTest, sample_of_classes
 from .effect_sizes import rank_eta_squared_of
 from .k_sample import kruskal, welch_analysis
 from .multiple_testing import false_discovery_control
-from .shapiro_wilk import class_normality
+from .shapiro_wilk import MOST_SAMPLES, class_normality
 from .two_sample import mann_whitney, share_above, welch_t
 from .units import unit_activations
 
@@ -54,6 +55,9 @@ def neuron_significance(features: Tensor, target: Tensor, *, alpha: float = 0.05
         ValueError: For too few classes or samples in one, a target that is not integer, features that are not dense and
             real, or an alpha outside (0, 1).
 
+    Warns:
+        UserWarning: Once, if a class has more than 5000 samples: Shapiro-Wilk is not meant for more.
+
     Example:
         >>> import torch
         >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [7.0, 0.0], [8.0, 0.0], [9.5, 0.0]])
@@ -64,6 +68,10 @@ def neuron_significance(features: Tensor, target: Tensor, *, alpha: float = 0.05
         'welch_t'
     """
     sample = sample_of_classes(unit_activations(features), target)
+    most = int(sample.classes.counts.max())
+    if most > MOST_SAMPLES:
+        message = f"p-values of Shapiro-Wilk are extrapolated beyond {MOST_SAMPLES} samples; a class has {most}"
+        warnings.warn(message, stacklevel=2)
     with full_precision(sample.device):
         return significance(sample, alpha)
 

@@ -11,6 +11,8 @@ from . import _royston
 from ._inputs import Classes, full_precision
 from ._neurons import NeuronSample, SignificanceTest, as_units
 
+MOST_SAMPLES = 5000  # that Royston's approximation is meant for
+
 
 def shapiro_wilk(x: Tensor) -> SignificanceTest:
     r"""Shapiro-Wilk test of every unit: are its values a sample of a normal distribution?
@@ -45,8 +47,9 @@ def shapiro_wilk(x: Tensor) -> SignificanceTest:
     n = len(matrix)
     if n < 3:
         raise ValueError(f"x needs at least 3 values, but has {n}")
-    if n > 5000:
-        warnings.warn(f"p-values of Shapiro-Wilk are extrapolated beyond 5000 values; x has {n}", stacklevel=2)
+    if n > MOST_SAMPLES:
+        message = f"p-values of Shapiro-Wilk are extrapolated beyond {MOST_SAMPLES} values; x has {n}"
+        warnings.warn(message, stacklevel=2)
     with full_precision(matrix.device):
         zeros = torch.zeros(n, dtype=torch.int64, device=matrix.device)
         return pooled_normality(NeuronSample(matrix, Classes(zeros[:1], zeros, zeros[:1] + n)))

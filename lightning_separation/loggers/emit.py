@@ -24,19 +24,19 @@ _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
 }
 
 
-def displays(record: Record, history: History, name: str) -> list[Display]:
+def displays(record: Record, history: History, name: str) -> dict[str, Display]:
     """What to show of every analysis of a record; of one without a display of its own, its plain numbers."""
-    shown = []
+    shown = {}
     for analysis, found in record.findings.items():
         if analysis in _DISPLAYS:
-            shown.append(_DISPLAYS[analysis](record, history, name))
+            shown[analysis] = _DISPLAYS[analysis](record, history, name)
         else:
             numbers = [quantity for quantity, axes in found.axes.items() if not axes]
             prefix = prefixed(name, analysis)
             tags = {
                 f"{prefix}_{q}/{layer}": found[layer][q].item() for layer in found for q in numbers if q in found[layer]
             }
-            shown.append(Display(scalars=tags))
+            shown[analysis] = Display(scalars=tags)
     return shown
 
 
@@ -47,8 +47,6 @@ def emit(
     kinds: Collection[str],
     folder: Path | None,
     report: Callable[[str, str], None],
-    *,
-    layer_figures: bool = True,
 ) -> None:
     """Give histograms, figures and tables to each logger that takes them.
 
@@ -59,7 +57,6 @@ def emit(
         kinds: Which of ``KINDS``.
         folder: Figures that no logger takes go there as PNG; None: nowhere.
         report: Told of a logger that raises. The others go on.
-        layer_figures: Whether to draw those of single layers, too.
     """
     adapters = [adapter_for(logger) for logger in loggers]
 
@@ -75,7 +72,7 @@ def emit(
         for tag, value in items.items() if kind in kinds else ():
             give(kind, tag, value)
     taken = any("figures" in adapter.takes for adapter in adapters)
-    figures = {**shown.figures, **(shown.layer_figures if layer_figures else {})}
+    figures = {**shown.figures, **shown.layer_figures}
     for tag, draw in figures.items() if "figures" in kinds and (taken or folder) else ():
         try:
             figure = draw()

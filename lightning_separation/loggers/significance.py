@@ -65,18 +65,15 @@ def _distributions(record: Record, layer: str, name: str) -> Figure:
         else:
             said = f"Shapiro W {values['normality'][unit]:.3f}"
         captions.append(f"unit {unit}\n{said}")
+    significant = f"{values['significant'].sum()} of {len(values['significant'])} significant"
     return unit_distributions(
         values["example_histogram"],
         values["example_edges"],
         captions,
         record.class_names,
         rows=GROUPS,
-        title=title(name, f"Units of {layer}, {values['significant'].sum()} of {_units(values)} significant", record),
+        title=title(name, f"Units of {layer}, {significant}", record),
     )
-
-
-def _units(values: Mapping[str, NDArray]) -> int:
-    return len(values["significant"])
 
 
 def _layers(record: Record) -> Table:
@@ -88,18 +85,26 @@ def _layers(record: Record) -> Table:
         values = found[layer]
         effect = np.abs(values["effect_size"])
         best = [unit for unit in np.argsort(-effect, kind="stable").tolist() if values["significant"][unit]]
-        named = []
-        for unit in best[:_MOST_UNITS]:
-            preferred = record.class_names[values["preferred_class"][unit]]
-            named.append(f"{unit} ({preferred}, {effect[unit]:.2f})")
-        units = _units(values)
-        counted = [int(values["significant"].sum()), int(values["spread_only"].sum())]
+        named = [f"{unit} ({_told(record, values, unit)})" for unit in best[:_MOST_UNITS]]
+        counted = [len(effect), int(values["significant"].sum()), int(values["spread_only"].sum())]
         dead = values["dead_fraction"].item()
-        rows.append([layer, str(units), *map(str, counted), f"{dead:.0%}", ", ".join(named) or "none"])
+        rows.append([layer, *map(str, counted), f"{dead:.0%}", ", ".join(named) or "none"])
     header = ["layer", "units", "significant", "differ in spread only", "dead", "strongest units (class, effect size)"]
+    if sum(next(iter(found.values()))["tested"]) == 2:
+        effects = "rank-biserial correlation; class: the one with the larger values"
+    else:
+        effects = "rank eta squared; class: the one with the largest mean"
     caption = (
-        f"Units that respond differently to the classes, {record.when}. Effect size: "
-        + ("rank-biserial correlation" if len(record.class_names) == 2 else "rank eta squared")
-        + "; class: the one with the largest mean."
+        f"Units that respond differently to the classes, {record.when}. Effect size: {effects}. Dead: the same value "
+        "for every sample."
     )
     return Table(header, rows, caption)
+
+
+def _told(record: Record, values: Mapping[str, NDArray], unit: int) -> str:
+    """The class that a unit stands for, and how strongly."""
+    effect, preferred = values["effect_size"][unit].item(), int(values["preferred_class"][unit])
+    if values["tested"].sum() == 2:
+        smaller, larger = np.flatnonzero(values["tested"])
+        return f"{record.class_names[larger if effect > 0 else smaller]}, {effect:+.2f}"
+    return f"{record.class_names[preferred] if preferred >= 0 else 'none most'}, {effect:.2f}"

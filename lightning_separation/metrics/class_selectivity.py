@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import ClassSelectivity as Result
-from ..functional import class_selectivity
+import torch
+from torchmetrics.utilities import rank_zero_warn
+
+from ..functional import ClassSelectivityResult, class_selectivity
+from ..functional._inputs import device_of
 from .sample_buffer import SampleBuffer
 
 
@@ -22,10 +25,10 @@ class ClassSelectivity(SampleBuffer):
         **kwargs: Of ``torchmetrics.Metric``.
 
     ``update(features, target)`` takes ``[B, ...]`` real features and ``[B]`` integers. ``compute`` returns the named
-    tuple of the function.
+    tuple of the function; when nothing was seen, one unit of no class, NaN, and a warning.
 
     Raises:
-        ValueError: For features that the function refuses, or when nothing was seen.
+        ValueError: For features that the function refuses.
 
     Example:
         >>> import torch
@@ -41,7 +44,12 @@ class ClassSelectivity(SampleBuffer):
         super().__init__(samples_per_class, **kwargs)
         self.threshold = threshold
 
-    def compute(self) -> Result:
+    def compute(self) -> ClassSelectivityResult:
         """The selectivity in the samples kept."""
         features, target = self.sample()
+        if not len(target):
+            rank_zero_warn("ClassSelectivity saw no samples", UserWarning)
+            nothing = torch.full((1,), torch.nan, dtype=torch.float64, device=device_of(features))
+            of_classes = nothing.new_zeros(1, 0)
+            return ClassSelectivityResult(of_classes, of_classes, of_classes, nothing)
         return class_selectivity(features, target, threshold=self.threshold)

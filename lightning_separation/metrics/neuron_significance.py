@@ -27,8 +27,8 @@ class NeuronSignificance(SampleBuffer):
         **kwargs: Of ``torchmetrics.Metric``.
 
     ``update(features, target)`` takes ``[B, ...]`` real features and ``[B]`` integers. ``compute`` returns the named
-    tuple of the function, ``[U]`` each (a number if there is one unit only); with fewer than two classes, or fewer than
-    3 samples in one, NaN and a warning.
+    tuple of the function, ``[U]`` each (a number if there is one unit only). A class with fewer than 3 samples is left
+    out with a warning that names it; with fewer than two classes left all is NaN.
 
     Raises:
         ValueError: For an impossible alpha, or features that the function refuses.
@@ -53,15 +53,25 @@ class NeuronSignificance(SampleBuffer):
     def compute(self) -> NeuronTests:
         """The tests of the samples kept."""
         features, target = self.sample()
-        counts = target.unique(return_counts=True)[1].tolist()
-        if len(counts) < 2 or min(counts) < _FEWEST_SAMPLES:
+        labels, place, counts = target.unique(return_inverse=True, return_counts=True)
+        kept = counts >= _FEWEST_SAMPLES
+        few = [f"{label} ({n})" for label, n in zip(labels[~kept].tolist(), counts[~kept].tolist(), strict=True)]
+        if few:
+            more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+            classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
             rank_zero_warn(
-                f"NeuronSignificance saw {len(counts)} classes of {counts} samples: tests need two classes and "
-                f"{_FEWEST_SAMPLES} samples of each",
+                f"NeuronSignificance leaves {classes} out of tests: fewer than {_FEWEST_SAMPLES} samples", UserWarning
+            )
+        num_classes = int(kept.sum())
+        if num_classes < 2:
+            rank_zero_warn(
+                f"NeuronSignificance saw {num_classes} class{'es' * (num_classes != 1)} of {_FEWEST_SAMPLES} samples or "
+                "more: tests need two",
                 UserWarning,
             )
             num = unit_activations(features).shape[1] if len(features) else 1
             nothing = torch.full((num,), torch.nan, dtype=torch.float64, device=device_of(features))
             tests = torch.zeros_like(nothing, dtype=torch.int64)
             return NeuronTests(nothing, nothing, nothing, nothing, tests.bool(), tests)
-        return neuron_significance(features, target, alpha=self.alpha)
+        rows = kept[place]
+        return neuron_significance(features[rows], target[rows], alpha=self.alpha)

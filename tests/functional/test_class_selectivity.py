@@ -89,6 +89,17 @@ def test_moments_of_numpy(offset):
     np.testing.assert_allclose(found.std.T, [c.std(0, ddof=1) for c in classes_of(x, y)], rtol=1e-7)
 
 
+@pytest.mark.parametrize("exponent", [-560, -100, 100, 500, 1019])
+def test_scale(exponent):
+    x, y = layer((14, 9, 14), shift=0.3, dtype=torch.float64)
+    scale = 2.0**exponent
+    found, expected = class_selectivity(x * scale, y), class_selectivity(x, y)
+    for name in ("active_fraction", "kl"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    for name in ("mean", "std"):
+        assert torch.equal(getattr(found, name), getattr(expected, name) * scale)
+
+
 def test_constant_unit():
     y = torch.tensor([0, 0, 0, 1, 1])
     found = class_selectivity(torch.full((5, 1), 0.1), y)

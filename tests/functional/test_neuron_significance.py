@@ -202,6 +202,47 @@ def test_what_is_no_matrix(function, bad):
             function(first, bad)
 
 
+@pytest.mark.parametrize("function", [*every, neuron_significance])
+@pytest.mark.parametrize("exponent", [-560, -100, 100, 500])
+def test_scale_does_not_matter(function, exponent):
+    values = torch.cat([x.double(), torch.full((len(x), 1), 0.1, dtype=torch.float64)], 1)
+    values[:, 3] = values[:, 3].where(y != 4, 0.5)  # one constant class
+    for a, b in zip(apply(function, values * 2.0**exponent), apply(function, values), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("function", [*every, neuron_significance])
+@pytest.mark.parametrize("exponent", [-1070, 1019])
+def test_the_ends_of_float64(function, exponent):
+    """Whole numbers from -15 to 15, as subnormal numbers and with a range that is no number."""
+    values = ((x.double() * 4).round().clamp(-15, 15) * 2.0**-4).ldexp(torch.tensor(4))
+    values[0], values[1] = 15, -15
+    factor = 2.0 ** (exponent / 2)
+    for a, b in zip(apply(function, values * factor * factor), apply(function, values), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=0, equal_nan=True)
+
+
+def test_a_class_of_much_smaller_values_than_the_others():
+    values = x.double()
+    values[y == 4] *= 2.0**-600
+    tests = class_normality(sample_of_classes(values, y))
+    for k, label in enumerate((4, 7)):
+        for a, b in zip(tests, shapiro_wilk(x[y == label].double()), strict=True):
+            torch.testing.assert_close(a[:, k], b, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("sizes", [(5001, 20), (5001, 5002, 5003)], ids=str)
+def test_one_warning_beyond_5000_samples_of_a_class(sizes):
+    many, labels = layer(sizes, units=3)
+    with pytest.warns(UserWarning, match=f"a class has {max(sizes)}") as caught:
+        neuron_significance(many, labels)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        neuron_significance(many[labels == 7][:5000].repeat(2, 1), torch.arange(2).repeat_interleave(5000))
+
+
 @pytest.mark.parametrize("function", [*of_classes, neuron_significance, class_selectivity])
 @pytest.mark.parametrize("target", [y.float(), y[:-1], y[:, None], y.numpy(), None], ids=str)
 def test_what_is_no_target(function, target):

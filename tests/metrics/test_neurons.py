@@ -52,7 +52,22 @@ def test_a_collection_of_all_three_holds_the_data_once(features):
     assert_equal(found["ClassSelectivity"], class_selectivity(features, Y))
 
 
-@pytest.mark.parametrize("rows, said", [(slice(0, 8), "3 classes of"), (Y == 1, "1 classes of")])
+def test_a_class_of_two_samples_is_left_out_by_name():
+    rows = torch.cat([(Y == 0).nonzero()[:20], (Y == 1).nonzero()[:2], (Y == 2).nonzero()[:20]]).squeeze(1)
+    kept = rows[Y[rows] != 1]
+    metric = update(NeuronSignificance(), X[rows], Y[rows])
+    with pytest.warns(UserWarning, match=r"leaves class 1 \(2\) out of tests") as caught:
+        assert_equal(metric.compute(), neuron_significance(X[kept], Y[kept]))
+    assert len(caught) == 1
+
+
+def test_many_small_classes():
+    metric = update(NeuronSignificance(), X, torch.arange(90) // 2)
+    with pytest.warns(UserWarning, match=r"classes 0 \(2\), 1 \(2\), .*, 9 \(2\) and 35 more out"):
+        assert metric.compute().p_value.isnan().all()
+
+
+@pytest.mark.parametrize("rows, said", [(slice(0, 6), "saw 0 classes of 3"), (Y == 1, "saw 1 class of 3")])
 def test_too_few_samples_are_nan_and_a_warning(rows, said):
     metric = NeuronSignificance()
     metric.update(X[rows], Y[rows])
@@ -66,8 +81,20 @@ def test_too_few_samples_are_nan_and_a_warning(rows, said):
 def test_nothing_seen():
     with pytest.warns(UserWarning, match="saw 0 classes"):
         assert NeuronSignificance().compute().p_value.isnan().all()
-    with pytest.warns(UserWarning, match="before the ``update`` method"), pytest.raises(ValueError, match="one row"):
-        ClassSelectivity().compute()
+    with pytest.warns(UserWarning, match="saw no samples"):
+        found = ClassSelectivity().compute()
+    assert [v.shape for v in found] == [(1, 0), (1, 0), (1, 0), (1,)]
+    assert found.kl.isnan().all()
+    assert {v.dtype for v in found} == {torch.float64}
+
+
+def test_a_collection_that_saw_nothing():
+    collection = MetricCollection([HenzePenroseDivergence(), NeuronSignificance(), ClassSelectivity()])
+    with pytest.warns(UserWarning, match="saw"):
+        found = collection.compute()
+    assert found["HenzePenroseDivergence"].isnan()
+    assert found["NeuronSignificance"].p_value.isnan().all()
+    assert found["ClassSelectivity"].kl.isnan().all()
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1])
