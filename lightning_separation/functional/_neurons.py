@@ -79,7 +79,7 @@ class NeuronSample:
         smallest, largest = matrix.amin(0), matrix.amax(0)  # NaN if there is one
         self.finite = smallest.isfinite() & largest.isfinite()
         self.smallest, self.largest = smallest.where(self.finite, 0), largest.where(self.finite, 0)
-        self.unit = _unit_of(self.smallest, self.largest)
+        self.unit = _unit_of(self.smallest, self.largest, self.counts.new_ones(()))
         # Classes of one size lie side by side: one array [units, classes, samples].
         by_size = classes.counts.argsort(stable=True)
         self._sizes = Counter(classes.counts[by_size].tolist())  # ascending
@@ -136,7 +136,7 @@ class NeuronSample:
         def of_block(values: Tensor, units: slice) -> tuple[Tensor, ...]:
             values = sort_last(values)
             n = values.shape[-1]
-            own = _unit_of(values[..., 0], values[..., -1])  # of the class, as its values may be much smaller
+            own = _unit_of(values[..., 0], values[..., -1], self.unit[units, None])  # its range may be much smaller
             shift = values[..., n // 2] / own
             centred = _in_unit(values, own[..., None]) - shift[..., None]
             unlike, mean, squares = lack_of_fit(centred, weights[n])
@@ -280,14 +280,13 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return first, mean, squares.clamp_(min=0)
 
 
-def _unit_of(smallest: Tensor, largest: Tensor) -> Tensor:
-    """A power of two near the range of float64 values, or 1 if that is 0; 1 for float32. float64."""
-    one = torch.ones_like(smallest, dtype=torch.float64)
+def _unit_of(smallest: Tensor, largest: Tensor, of_constant: Tensor) -> Tensor:
+    """A power of two near the range of float64 values, and what is given where that is 0; 1 for float32."""
     if smallest.dtype == torch.float32:
-        return one
+        return torch.ones_like(smallest, dtype=torch.float64)
     half = largest / 2 - smallest / 2  # the range itself may be infinite
     exponent = (half.view(torch.int64) >> 52).clamp(23, 2023)  # +-1000: a power and its inverse are normal numbers
-    return (exponent << 52).view(torch.float64).where(largest > smallest, one)
+    return (exponent << 52).view(torch.float64).where(largest > smallest, of_constant)
 
 
 def _in_unit(values: Tensor, unit: Tensor) -> Tensor:

@@ -65,8 +65,8 @@ class NeuronSignificance(SampleBuffer):
         num_classes = int(kept.sum())
         if num_classes < 2:
             rank_zero_warn(
-                f"NeuronSignificance saw {num_classes} class{'es' * (num_classes != 1)} of {_FEWEST_SAMPLES} samples or "
-                "more: tests need two",
+                f"NeuronSignificance saw {num_classes} class{'es' * (num_classes != 1)} of {_FEWEST_SAMPLES} or more "
+                "samples: tests need two",
                 UserWarning,
             )
             num = unit_activations(features).shape[1] if len(features) else 1

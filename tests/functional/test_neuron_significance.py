@@ -178,7 +178,7 @@ def apply(function, values):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_bad_unit_does_not_touch_the_others(function, value, dtype):
-    bad = x.to(dtype)
+    bad = x.to(dtype, copy=True)
     bad[(y == 7).nonzero()[3], 2] = value
     rest = [i for i in range(12) if i != 2]
     for a, b in zip(apply(function, bad), apply(function, bad[:, rest]), strict=True):
@@ -226,7 +226,7 @@ def test_a_class_of_much_smaller_values_than_the_others():
     values = x.double()
     values[y == 4] *= 2.0**-600
     tests = class_normality(sample_of_classes(values, y))
-    for k, label in enumerate((4, 7)):
+    for k, label in enumerate((1, 4, 7)):
         for a, b in zip(tests, shapiro_wilk(x[y == label].double()), strict=True):
             torch.testing.assert_close(a[:, k], b, rtol=1e-12, atol=0)
 
