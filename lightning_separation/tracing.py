@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .capture.recorder import map_tensors
 from .capture.replay import unchanged
 
 if TYPE_CHECKING:
@@ -63,15 +65,15 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
 
     Args:
         network: A module whose linear layers follow on each other, each given what the one before made, through
-            whatever stands between them.
+            whatever stands between them that keeps the units apart (an activation function, batch norm, dropout).
         inputs: One sample: a tensor ``[1, ...]`` or ``[features]``, or the arguments as a tuple or by name.
 
     Returns:
         Its path; ``plot()`` draws it.
 
     Raises:
-        ValueError: If no linear layer runs, one is given more than one row, or their widths do not follow on each
-            other.
+        ValueError: If no linear layer runs, one is given more than one row, or one is not given what the one before
+            made, and that alone (as where a network branches).
 
     Example:
         >>> import torch
@@ -81,15 +83,18 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
         >>> path.layers, path.contributions[0].tolist()
         (['0', '2'], [[1.0, 2.0], [1.0, 2.0]])
     """
-    steps: list[tuple[str, NDArray[np.float64], Tensor, Tensor]] = []
+    steps: list[_Step] = []
+    leaves: list[Tensor] = []
 
     def hook(name: str) -> Any:
-        def keep(module: nn.Linear, given: tuple[Tensor, ...], output: Tensor) -> None:
-            row = given[0].detach().double().cpu()
-            if row.numel() != module.in_features:
-                raise ValueError(f"{name} is given shape {tuple(row.shape)}: one sample at a time, without positions")
-            weight = module.weight.detach().double().cpu()
-            steps.append((name, row.flatten().numpy().copy(), weight, output.detach().clone()))
+        def keep(module: nn.Linear, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if given[0].numel() != module.in_features:
+                raise ValueError(f"{name} is given shape {tuple(given[0].shape)}: one sample, without positions")
+            # The output becomes a leaf, so that the graph of what the next layer is given shows what it is made from.
+            leaf = output.detach().requires_grad_()
+            steps.append(_Step(name, module.weight.detach(), given[0], _used(given[0], leaves), leaf))
+            leaves.append(leaf)
+            return leaf.clone()
 
         return keep
 
@@ -97,15 +102,22 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        with unchanged(network):
-            if isinstance(inputs, Mapping):
-                network(**inputs)
-            elif isinstance(inputs, tuple):
-                network(*inputs)
+        with unchanged(network), torch.inference_mode(False), torch.enable_grad():
+            device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), None)
+            given = inputs.unsqueeze(0) if isinstance(inputs, Tensor) and inputs.ndim == 1 else inputs
+
+            def leaf_of(tensor: Tensor) -> Tensor:
+                made = tensor.detach().clone().to(device or tensor.device)
+                leaves.append(made.requires_grad_(made.is_floating_point()))
+                return made.clone()
+
+            given = map_tensors(leaf_of, given)
+            if isinstance(given, Mapping):
+                network(**given)
+            elif isinstance(given, tuple):
+                network(*given)
             else:
-                device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), inputs.device)
-                sample = inputs.unsqueeze(0) if inputs.ndim == 1 else inputs
-                network(sample.to(device))
+                network(given)
     finally:
         for handle in handles:
             handle.remove()
@@ -113,13 +125,32 @@ def trace_path(network: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[st
             module.training = mode
     if not steps:
         raise ValueError("the network ran no linear layer")
-    for (name, _, weight, _), (after, given, _, _) in pairwise(steps):
-        if len(weight) != len(given):
-            raise ValueError(
-                f"{after} is given {len(given)} values after the {len(weight)} of {name}: the linear layers do not "
-                "follow on each other"
-            )
-    values = [given for _, given, _, _ in steps]
-    values.append(steps[-1][3].double().cpu().flatten().numpy().copy())
-    contributions = [weight.numpy() * given for _, given, weight, _ in steps]
-    return NetworkPath([name for name, *_ in steps], values, contributions)
+    for before, after in pairwise(steps):
+        if len(after.made_from) != 1 or after.made_from[0] is not before.output:
+            raise ValueError(f"{after.name} is not given what {before.name} made, and that alone")
+        if after.given.numel() != before.output.numel():
+            raise ValueError(f"{after.name} is given {after.given.numel()} values of {before.output.numel()} units")
+    values = [_array(step.given) for step in steps] + [_array(steps[-1].output)]
+    contributions = [_array(step.weight).reshape(-1, step.given.numel()) * _array(step.given) for step in steps]
+    return NetworkPath([step.name for step in steps], values, contributions)
+
+
+class _Step(NamedTuple):
+    name: str
+    weight: Tensor
+    given: Tensor
+    made_from: list[Tensor]
+    output: Tensor
+
+
+def _used(tensor: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """The leaves that a tensor is computed from."""
+    known = [leaf for leaf in leaves if leaf.requires_grad]
+    if not tensor.requires_grad or not known:
+        return []
+    gradients = torch.autograd.grad(tensor.sum(), known, retain_graph=True, allow_unused=True)
+    return [leaf for leaf, gradient in zip(known, gradients, strict=True) if gradient is not None]
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().double().cpu().flatten().numpy().copy()

@@ -41,7 +41,7 @@ def test_contributions_and_biases_make_up_the_output():
 def test_modes_and_hooks_are_as_before_also_when_it_raises():
     network = Net()
     network.norm.eval()
-    with pytest.raises(ValueError, match="one sample at a time"):
+    with pytest.raises(ValueError, match="one sample, without positions"):
         trace_path(network, torch.randn(2, 4))
     assert network.training
     assert not network.norm.training
@@ -64,8 +64,23 @@ class Skip(nn.Module):
         return self.last(torch.cat([x, self.first(x)], 1))
 
 
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.h1, self.h2, self.out = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 1)
+
+    def forward(self, x):
+        x = self.body(x).relu()
+        return self.out(self.h1(x) + self.h2(x))
+
+
 @pytest.mark.parametrize(
-    "network, message", [(nn.Sequential(nn.ReLU()), "no linear layer"), (Skip(), "do not follow on each other")]
+    "network, message",
+    [
+        (Heads(), "h2 is not given what h1 made"),
+        (nn.Sequential(nn.ReLU()), "no linear layer"),
+        (Skip(), "is not given what first made, and that alone"),
+    ],
 )
 def test_networks_without_a_chain(network, message):
     with pytest.raises(ValueError, match=message):

@@ -134,7 +134,7 @@ class InputFeatures(LayerChoice):
 
     def _visit(self, p: Pass, drives: Mapping[str, _Drives], snapshot: Snapshot) -> None:
         for layer, sums in drives.items():
-            if layer in p.made and p.made[layer].requires_grad:
+            if layer in p.made:
                 activations = snapshot.pool(layer, p.made[layer], self.pooling)
                 module = snapshot.module(layer)
                 weight = module.weight if isinstance(module, nn.Linear) else None
@@ -204,16 +204,19 @@ class _Drives:
             given: What the layer was given.
             weight: The layer's, if it is linear.
         """
-        self.reached = True
         active = (activations > threshold).to(activations.dtype)
         drive = _gradient(activations, active, p.input)
+        if drive is None:
+            return
+        self.reached = True
         self._true_sums.index_add_(0, self._target[p.rows], drive)
         if self._predicted is not None:
             self._predicted_sums.index_add_(0, self._predicted[p.rows] % len(self._predicted_sums), drive)
         for place, unit in enumerate(self._chosen.tolist()):
             one = torch.zeros_like(active)
             one[:, unit] = 1
-            self._unit_sums[place].index_add_(0, self._target[p.rows], _gradient(activations, one, p.input))
+            if (gradient := _gradient(activations, one, p.input)) is not None:
+                self._unit_sums[place].index_add_(0, self._target[p.rows], gradient)
         self._weight = weight
         same = given is not None and given.shape == p.input.shape and torch.equal(given, p.input)
         self._given_the_input &= same
@@ -236,7 +239,9 @@ class _Drives:
         return found
 
 
-def _gradient(activations: Tensor, chosen: Tensor, inputs: Tensor) -> Tensor:
-    """Of the sum of each sample's chosen activations: ``[rows, features]``; 0 where the input plays no part."""
-    (gradient,) = torch.autograd.grad(activations, inputs, chosen, retain_graph=True, materialize_grads=True)
-    return gradient.flatten(1).double().cpu()
+def _gradient(activations: Tensor, chosen: Tensor, inputs: Tensor) -> Tensor | None:
+    """Of the sum of each sample's chosen activations, ``[rows, features]``; None if the input plays no part in them."""
+    if not activations.requires_grad:
+        return None
+    (gradient,) = torch.autograd.grad(activations, inputs, chosen, retain_graph=True, allow_unused=True)
+    return None if gradient is None else gradient.flatten(1).double().cpu()

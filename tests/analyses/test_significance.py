@@ -186,7 +186,37 @@ def test_a_unit_count_that_changes_between_epochs(tmp_path):
     assert np.isnan(values[0, run.layers.index("net.1"), 8])
 
 
-@pytest.mark.parametrize("settings", [{"alpha": 0}, {"alpha": 2}, {"every_n_epochs": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"alpha": 0}, {"alpha": 2}, {"alpha": "x"}, {"every_n_epochs": 2.5}, {"pooling": "median"}]
+)
 def test_bad_settings(settings):
     with pytest.raises(ValueError):
         Significance(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"threshold": float("nan")}, {"threshold": "a"}, {"pooling": "median"}])
+def test_bad_settings_of_selectivity(settings):
+    with pytest.raises(ValueError):
+        Selectivity(**settings)
+
+
+def test_a_spread_that_differs_beside_the_location_is_not_spread_only():
+    y = torch.arange(200) % 2
+    x = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)) * (1 + 4 * y.unsqueeze(1)) + 20 * y.unsqueeze(1)
+    _, values = found(Significance(), x, y)
+    assert values["significant"].all()
+    assert (values["spread_q_value"] < 0.05).all()
+    assert not values["spread_only"].any()
+
+
+def test_units_that_are_surest_come_first_whatever_the_sign_of_their_effect():
+    y = torch.arange(60) // 30
+    columns = []
+    for flipped in (9, 0, 6, 3, 12):
+        unit = y.clone()
+        unit[:flipped], unit[30 : 30 + flipped] = 1, 0
+        columns.append(1 - unit if flipped % 2 else unit)
+    _, values = found(Significance(), torch.stack(columns, 1).float(), y)
+    assert values["example_unit"][:8].tolist() == [1, 3, 2, 0, 4, 0, 2, 3]
+    np.testing.assert_allclose(values["effect_size"], [-0.4, 1, 0.6, -0.8, 0.2])
+    assert values["preferred_class"].tolist() == [0, 1, 1, 0, 1]

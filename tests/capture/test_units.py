@@ -64,6 +64,9 @@ class Permute(nn.Module):
             {"input": 3, "0": 5, "2": 5, "3": 7, "4": 7},
         ),
         (nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(180, 4)), (3, 8, 8), {"0": 5, "2": 4}),
+        # Normalised over channels and positions: the channels stay where they are.
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.LayerNorm([5, 6, 6]), nn.ReLU()), (3, 8, 8), {"0": 5, "1": 5, "2": 5}),
+        (nn.Sequential(nn.Conv1d(3, 5, 3), nn.LayerNorm([5, 7]), nn.ReLU()), (3, 9), {"0": 5, "1": 5, "2": 5}),
     ],
 )
 def test_units_of_networks(network, shape, widths):
@@ -78,6 +81,17 @@ def test_positions_are_pooled(pooling):
     maps = network(batch(3, 8, 8)[0][0])
     expected = maps.mean((2, 3)) if pooling == "mean" else maps.amax((2, 3))
     torch.testing.assert_close(found.units("0", pooling), expected.detach())
+
+
+class Squeeze(nn.Module):
+    def forward(self, x):
+        return x.squeeze(1)
+
+
+def test_an_output_without_an_axis_of_units_is_one_unit():
+    found = snapshot(nn.Sequential(nn.Linear(6, 1), Squeeze()), batch(6))
+    assert found.units("1").shape == (12, 1)
+    torch.testing.assert_close(found.units("1"), found.units("0"))
 
 
 def test_sequences_of_several_lengths_keep_their_units():

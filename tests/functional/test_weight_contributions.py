@@ -44,10 +44,22 @@ def test_amplification_is_one_for_a_copy_and_more_for_a_sum_of_agreeing_units():
     features, target = sample(2, per_class=500, sources=2)
     features = torch.randn(1000, 2) + target.unsqueeze(1)  # two independent units that differ equally
     found = weight_contributions(torch.tensor([[1.0, 0.0], [-3.0, 0.0], [1.0, 1.0], [1.0, -1.0]]), features, target)
-    copy, scaled, agreeing, opposed = found.amplification.tolist()
+    torch.testing.assert_close(found.amplification[:, 0], found.amplification[:, 1])  # of two classes the same
+    copy, scaled, agreeing, opposed = found.amplification[:, 0].tolist()
     assert copy == pytest.approx(1) == scaled
     assert agreeing == pytest.approx(2**0.5, rel=0.05)
     assert opposed < 0.3
+
+
+def test_amplification_by_its_formula():
+    features, target = sample(4)
+    found = weight_contributions(torch.randn(5, 7, generator=torch.Generator().manual_seed(2)), features, target)
+    for v in range(5):
+        for k in range(4):
+            share = found.contribution[v, :, k].abs()
+            before = (share * found.source_difference[:, k].abs()).sum() / share.sum()
+            expected = found.difference[v, k].abs() / before
+            assert found.amplification[v, k].item() == pytest.approx(expected.item())
 
 
 def test_neither_offsets_nor_scales_nor_the_order_of_samples_matter():
@@ -59,11 +71,11 @@ def test_neither_offsets_nor_scales_nor_the_order_of_samples_matter():
         weight_contributions(weight, features.double() + 1e4, target),
         weight_contributions(8 * weight, features, target),
         weight_contributions(weight, features[order], target[order]),
-        weight_contributions(weight, features, 10 - 3 * target),
     ):
-        expected = found.difference.flip(1) if other.difference[0, 0] != pytest.approx(found.difference[0, 0]) else None
-        torch.testing.assert_close(other.difference, found.difference if expected is None else expected)
+        torch.testing.assert_close(other.difference, found.difference)
         torch.testing.assert_close(other.amplification, found.amplification)
+    flipped = weight_contributions(weight, features, 10 - 3 * target)
+    torch.testing.assert_close(flipped.difference, found.difference.flip(1))
 
 
 def test_a_unit_without_spread_is_nan_and_harms_no_other():
@@ -73,10 +85,22 @@ def test_a_unit_without_spread_is_nan_and_harms_no_other():
     weight[1] = 0  # a dead unit
     found = weight_contributions(weight, features, target)
     assert found.difference[1].isnan().all()
-    assert found.amplification[1].isnan()
+    assert found.amplification[1].isnan().all()
     assert found.source_difference[3].isnan().all()
     assert found.amplification[[0, 2]].isfinite().all()
     assert (found.contribution[[0, 2], 3] == 0).all()
+
+
+@pytest.mark.parametrize("levels", [(0.0, 1.0), (0.1, 0.3)])
+def test_a_source_that_is_the_class_itself_cannot_be_amplified(levels):
+    target = torch.arange(200) % 2
+    noise = torch.randn(200, generator=torch.Generator().manual_seed(0)) + 0.5 * target
+    features = torch.stack([torch.tensor(levels)[target], noise], 1)
+    found = weight_contributions(torch.tensor([[1.0, 1.0], [1e-6, 1.0], [0.0, 1.0]]), features, target)
+    assert found.source_difference[0].isnan().all()
+    assert found.amplification[0].isnan().all()  # much of it comes from the class itself
+    assert found.amplification[1, 0].item() == pytest.approx(1, rel=1e-4)
+    assert found.amplification[2, 0].item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

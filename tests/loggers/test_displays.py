@@ -27,7 +27,7 @@ def record(num_classes, layers=("input", "fc")):
 
 def test_the_table_lists_the_hardest_pairs_first():
     made = record(12)
-    (shown,) = displays(made, {2: {"input": 0.5, "fc": 0.5}}, "separation")
+    (shown,) = displays(made, {2: {"input": 0.5, "fc": 0.5}}, "separation").values()
     table = shown.tables["separation_tables/hardest_pairs"]
     last = [float(row[3]) for row in table.rows]
     upper = made.findings["henze_penrose"]["fc"]["divergence"][np.triu_indices(12, 1)]
@@ -43,7 +43,7 @@ def test_markdown_keeps_columns_whatever_the_names():
 def test_the_last_value_is_missing_when_the_last_layer_is():
     made = record(3)
     made.layers.append("broken")
-    (shown,) = displays(made, {2: {"fc": 0.5}}, "other")
+    (shown,) = displays(made, {2: {"fc": 0.5}}, "other").values()
     assert "other_last" not in shown.scalars
     assert {"other/fc", "other_min/fc", "other_bayes_error/fc"} <= set(shown.scalars)
 

@@ -14,7 +14,7 @@ def shown(analysis, network=None, classes=3, name="separation", **settings):
     torch.manual_seed(0)
     network = network or mlp(classes=classes)
     record = analyze(network, loader(blobs(classes)), [analysis], **settings)
-    (display,) = displays(record, {}, name)
+    (display,) = displays(record, {}, name).values()
     return record, display
 
 
@@ -65,7 +65,7 @@ def test_a_layer_of_dead_units_is_shown_as_dead():
 def test_a_q_of_zero_has_a_finite_logarithm():
     x = torch.cat([torch.randn(200, 1), torch.randn(200, 1) + 1e6])
     record = analyze(nn.Identity(), [(x, torch.arange(400) // 200)], [Significance()], layers=[], samples_per_class=200)
-    (display,) = displays(record, {}, "separation")
+    (display,) = displays(record, {}, "separation").values()
     assert record.findings["significance"]["input"]["q_value"][0] < 1e-60
     assert np.isfinite(display.histograms["neg_log10_q/input"]).all()
 
@@ -87,7 +87,43 @@ def test_features_are_named_in_the_tables_of_weights():
     names = [f"value {i}" for i in range(6)]
     torch.manual_seed(0)
     record = analyze(mlp(), loader(blobs()), [InputFeatures(feature_names=names), WeightContributions()])
-    features, weights = displays(record, {}, "separation")
+    features, weights = displays(record, {}, "separation").values()
     assert "value " in features.tables["input_features_tables/1"].rows[0][2]
     assert all("value " in row[3] for row in weights.tables["weight_contributions_tables/0"].rows)
     assert not any("value " in row[3] for row in weights.tables["weight_contributions_tables/3"].rows)
+
+
+def told(x, y, **settings):
+    record = analyze(nn.Identity(), [(x, y)], [Significance()], layers=[], **settings)
+    (display,) = displays(record, {}, "separation").values()
+    return display.tables["significance_tables/layers"]
+
+
+def test_of_two_classes_the_sign_of_the_effect_names_the_class():
+    torch.manual_seed(0)
+    y = torch.arange(80) % 2
+    x = torch.randn(80, 2) + torch.stack([2.0 * y, -2.0 * y], 1)
+    x[0, 0] = 1000.0  # one healthy outlier: the largest mean is theirs, the larger values are not
+    (row,) = told(x, y, class_names=["healthy", "sick"]).rows
+    assert "0 (sick, +0." in row[5]
+    assert "1 (healthy, -0." in row[5]
+
+
+def test_with_a_class_too_small_for_tests_the_other_two_are_compared():
+    torch.manual_seed(0)
+    y = torch.cat([torch.tensor([0, 0]), 1 + torch.arange(60) % 2])
+    with pytest.warns(UserWarning, match="left out of tests"):
+        table = told(torch.randn(62, 1) + 2.0 * (y == 1).unsqueeze(1), y, class_names=["rare", "high", "low"])
+    assert "rank-biserial" in table.caption
+    assert table.rows[0][5].startswith("0 (high, -0.")
+
+
+def test_what_is_shown_of_many_units_is_said():
+    network = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 3))
+    _, display = shown(InputFeatures(max_units=5), network)
+    for kind in ("paths/1", "weights/0"):
+        figure = display.layer_figures[f"input_features_{kind}"]()
+        words = " ".join(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))
+        assert "5 of 40 units" in words
+    assert "input_features_weights/1" not in display.layer_figures
+    assert "input_features_weights/2" not in display.layer_figures

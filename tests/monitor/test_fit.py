@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import IterableDataset
 
-from lightning_separation import HenzePenrose, SeparationMonitor, load_run
+from lightning_separation import HenzePenrose, SeparationMonitor, Significance, load_run
 from lightning_separation.functional import henze_penrose_divergence
 from tests.helpers import Classifier, blobs, hooks, loader, trainer
 
@@ -90,16 +90,34 @@ def test_figures_that_no_logger_takes_are_png(tmp_path):
     assert names == {f"{figure}-step={step:08d}.png" for figure in figures for step in steps}
 
 
+def images(folder, tag):
+    """Numbers of the validations that have an image of this tag."""
+    events = EventAccumulator(folder, size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    steps = [event.step for event in events.Scalars("val_loss")]
+    return [steps.index(event.step) for event in events.Images(tag)]
+
+
 def test_figures_of_single_layers_are_drawn_for_the_first_second_fourth_eighth_and_final_one(tmp_path):
     logger = TensorBoardLogger(tmp_path, name="tb")
     fit(tmp_path, SeparationMonitor(layers=["net.3"]), logger=logger, max_epochs=6)
-    events = EventAccumulator(logger.log_dir, size_guidance={"images": 0, "scalars": 0})
-    events.Reload()
-    steps = [event.step for event in events.Scalars("val_loss")]
-    assert [event.step for event in events.Images("separation_figures/depth")] == steps
+    assert images(logger.log_dir, "separation_figures/depth") == [0, 1, 2, 3, 4, 5]
     for layer in ("input", "net.3"):
-        drawn = [event.step for event in events.Images(f"significance_figures/{layer}")]
-        assert drawn == [steps[i] for i in (0, 1, 3, 5)]
+        assert images(logger.log_dir, f"significance_figures/{layer}") == [0, 1, 3, 5]
+
+
+def test_an_analysis_with_a_rhythm_of_its_own_is_drawn_by_that(tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="tb")
+    monitor = SeparationMonitor([HenzePenrose(), Significance(every_n_epochs=2)], layers=[])
+    fit(tmp_path, monitor, logger=logger, max_epochs=7)
+    assert images(logger.log_dir, "significance_figures/input") == [0, 2, 6]  # of 0, 2, 4, 6
+
+
+def test_a_fit_that_stops_early_has_the_figures_of_its_last_record(tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="tb")
+    stop = EarlyStopping("val_loss", patience=4, mode="max", min_delta=100)
+    fit(tmp_path, SeparationMonitor(layers=[]), stop, logger=logger, max_epochs=50)
+    assert images(logger.log_dir, "significance_figures/input") == [0, 1, 3, 4]
 
 
 def test_without_a_logger_the_records_are_there(tmp_path):

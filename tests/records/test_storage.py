@@ -252,5 +252,6 @@ def test_what_the_analyses_of_units_find_comes_back(tmp_path):
                 assert copy.findings[analysis][layer][quantity].dtype == array.dtype
     table = load_run(t.log_dir).to_pandas()
     assert {"q_value", "active_fraction", "difference"} <= set(table.quantity)
+    assert table.value.dtype == np.float64
     assert not {"gradient", "example_histogram", "link_unit"} & set(table.quantity)
     assert load_run(t.log_dir).array("input_features", "gradient").shape[2:] == (8, 6, 3)
