@@ -48,9 +48,9 @@ class Significance(LayerAnalysis):
     differs, the location not), ``normality`` and ``normality_p_value`` (Shapiro and Wilk's W and p over all classes),
     ``preferred_class`` (place of the class with the largest mean, -1 for none) and ``dead`` (the same value for every
     sample); as numbers ``significant_fraction`` and ``dead_fraction`` of the units that have finite values,
-    ``best_effect_size`` (the largest absolute one); ``tested`` (class; whether it is large enough); of the four most and
-    least significant and most and least normal units ``example_unit`` (axis: example), ``example_histogram`` (example,
-    class, bin) and ``example_edges``.
+    ``best_effect_size`` (the largest absolute one); ``tested`` (class; whether it has enough samples); of the four most
+    and least significant and most and least normal units ``example_unit`` (axis: example), ``example_histogram``
+    (example, class, bin) and ``example_edges``.
 
     Raises:
         ValueError: For impossible settings.
