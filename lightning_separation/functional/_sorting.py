@@ -31,22 +31,23 @@ def sort_labelled(values: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     # The bits of a float, the lower ones flipped if it is negative, are an integer with the same order. With the label
     # behind them one sort of integers does for both.
     bits = (values + 0.0).view(torch.int32)  # -0.0 becomes 0.0
-    bits ^= (bits >> 31) & 0x7FFFFFFF
+    bits ^= (bits >> 31).bitwise_and_(0x7FFFFFFF)
     width = int(label.max()).bit_length()
     key = sort_last(bits.long().bitwise_left_shift_(width).bitwise_or_(label))
-    return key >> width, key & ((1 << width) - 1)
+    label = key & ((1 << width) - 1)
+    return key.bitwise_right_shift_(width), label
 
 
 def centred_ranks(ordered: Tensor) -> Tensor:
     """Ranks less their mean, of ascending rows ``[rows, n]``; equal values share the mean of their ranks. float64."""
     rows, n = ordered.shape
-    rank = torch.arange(n, dtype=torch.float64, device=ordered.device).sub_((n - 1) / 2).repeat(rows, 1)
-    tied = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 1))  # with the one before; an extra column
+    rank = torch.arange(n, dtype=torch.float64, device=ordered.device).sub_((n - 1) / 2).expand(rows, n)
+    tied = torch.zeros(rows, n + 1, dtype=torch.bool, device=ordered.device)  # with the one before; an extra column
+    tied[:, 1:-1] = ordered[:, 1:] == ordered[:, :-1]
     before, after = tied[:, :-1], tied[:, 1:]
-    begins, ends = after & ~before, before & ~after
-    first, last = begins.nonzero()[:, 1], ends.nonzero()[:, 1]
-    if not len(first):
-        return rank
-    shared = (first + last - (n - 1)).double() / 2
-    group = begins.flatten().cumsum(0).sub_(1).clamp_(min=0)
-    return torch.where(before | after, shared.index_select(0, group).view(rows, n), rank)
+    ends = (before != after).view(-1).nonzero().squeeze(1)  # of every group its first, then its last
+    if not len(ends):
+        return rank.clone()
+    first, last = ends.view(-1, 2).T
+    shared = (first % n + last % n - (n - 1)).double() / 2
+    return rank.masked_scatter(before | after, shared.repeat_interleave(last - first + 1))
