@@ -143,8 +143,8 @@ class Significance(LayerAnalysis):
         chosen = torch.cat([by_p[:num], by_p.flip(0)[:num], by_normality[:num], by_normality.flip(0)[:num]])
         few = NeuronSample(matrix[:, chosen], sample.classes) if num else sample
         counts, edges = class_histograms(few, _BINS)
-        histogram = counts.new_zeros(len(chosen), len(kept), _BINS)
-        histogram[:, kept.to(counts.device)] = counts[: len(chosen)]
+        histogram = counts.new_zeros(len(chosen), len(kept), _BINS, dtype=torch.int32)
+        histogram[:, kept.to(counts.device)] = counts[: len(chosen)].int()
         return {"example_unit": chosen, "example_histogram": histogram, "example_edges": edges[: len(chosen)]}
 
     def _untested(self, num_units: int) -> dict[str, Tensor]:

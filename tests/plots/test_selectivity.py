@@ -43,7 +43,7 @@ def test_units_stand_by_preferred_class_and_by_how_much_they_prefer_it() -> None
     figure = selectivity_heatmap(found, ["cat", "dog", "emu"], title="epoch 7")
     assert texts(figure, "row") == ["1", "5", "4", "0", "3", "2"]
     np.testing.assert_array_equal(cells(figure), found[[1, 5, 4, 0, 3, 2]])
-    assert texts(figure, "group") == ["2 prefer cat", "2 prefer dog", "1 always on", "1 dead"]
+    assert texts(figure, "group") == ["2 prefer cat", "2 prefer dog", "1 always on", "1 never active"]
     assert texts(figure, "column") == ["cat", "dog", "emu"]
     assert texts(figure, "value")[:3] == ["0.90", "0.10", "0.10"]
     assert title(figure) == "epoch 7"
@@ -88,7 +88,7 @@ def test_of_too_many_units_the_most_selective_are_shown() -> None:
     figure = selectivity_heatmap(found, ["cat", "dog"], most_units=2, title="epoch 7")
     assert texts(figure, "row") == ["1", "2"]
     assert texts(figure, "group") == ["1 of 3 prefer cat", "1 prefers dog"]
-    assert title(figure) == "epoch 7\nthe most selective 2 of 7 units\nnot shown: 1 always on, 2 dead"
+    assert title(figure) == "epoch 7\nthe most selective 2 of 7 units\nnot shown: 1 always on, 2 never active"
 
 
 def test_units_without_values_are_counted_and_cells_without_are_hatched() -> None:
@@ -117,7 +117,7 @@ def test_of_very_many_groups_the_largest_are_named() -> None:
     figure = selectivity_heatmap(found, [f"n{i:02d}" for i in range(100)])
     named = texts(figure, "group")
     assert 20 < len(named) < 60
-    assert {"21 prefer n03", "21 prefer n50", "1 dead"} <= set(named)
+    assert {"21 prefer n03", "21 prefer n50", "1 never active"} <= set(named)
     assert_legible(figure)
 
 
