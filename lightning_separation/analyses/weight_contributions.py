@@ -130,14 +130,16 @@ def _source_layer(layer: str, snapshot: Snapshot) -> int:
         if sources:
             return
         given = p.given[layer]
-        leaves = {INPUT: p.input, **{key: p.made[key] for key in before if key in p.made}}
-        if given.requires_grad:
+        leaves = {key: p.made[key] for key in before if key in p.made}
+        if p.input.requires_grad:
+            leaves[INPUT] = p.input
+        if given.requires_grad and leaves:
             found = torch.autograd.grad(given.sum(), list(leaves.values()), allow_unused=True)
             used = [key for key, gradient in zip(leaves, found, strict=True) if gradient is not None]
             sources.append({snapshot.layers.index(key) for key in used})
 
     try:
         snapshot.replay([*before, layer], visit, gradients=True, cut=True)
-    except Exception:  # what the network computes there has no gradient
+    except (RuntimeError, ValueError):  # the input, or what the network computes of it, has no gradient
         return -1
     return next(iter(sources[0])) if sources and len(sources[0]) == 1 else -1

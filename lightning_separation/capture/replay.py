@@ -57,8 +57,8 @@ def replay(
             than to the layers that it is computed from.
 
     Raises:
-        ValueError: If the step called several networks, the network was given no tensor, or, with gradients, no real
-            one.
+        ValueError: If the step called several networks, the network was given no tensor, or, with gradients that are
+            not cut, no real one.
     """
     if len(recorder.networks) > 1:
         raise ValueError(f"the step calls {', '.join(recorder.networks)}: choose one by network=")
@@ -75,9 +75,9 @@ def replay(
             first = first_tensor(list(held))
             if first is None:
                 raise ValueError("the network was given no tensor")
-            if gradients and not first.is_floating_point():
+            if gradients and not cut and not first.is_floating_point():
                 raise ValueError(f"the network is given {first.dtype}: no gradient leads back to it")
-            leaf = first.requires_grad_(gradients)
+            leaf = first.requires_grad_(gradients and first.is_floating_point())
             # Cloned again: a module may change in place what it is given, and a leaf must not be.
             args, kwargs = map_tensors(torch.clone, held)
             with forward_context(), _watched(recorder, layers, size, cut) as (given, made):

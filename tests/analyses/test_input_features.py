@@ -250,6 +250,13 @@ def test_the_layer_before_is_the_one_that_the_data_come_from():
     assert [int(values["source_layer"]) for values in contributions.values()] == [0, record.layers.index("0")]
 
 
+def test_tokens_are_no_layer_that_another_is_made_from():
+    network = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    record, contributions = found(network, WeightContributions(), x=torch.randint(10, (60, 3)))
+    assert [int(values["source_layer"]) for values in contributions.values()] == [-1, record.layers.index("2")]
+    assert record.notes == []
+
+
 def test_a_network_without_linear_layers_is_no_trouble(tmp_path):
     net = nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 3, 6), nn.Flatten())
     t = trainer(tmp_path, SeparationMonitor([WeightContributions()], on_error="raise"))
