@@ -9,9 +9,18 @@ from pytorch_lightning import Callback, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from torch.utils.data import IterableDataset
 
-from lightning_separation import HenzePenrose, SeparationMonitor, Significance, load_run
+from lightning_separation import (
+    HenzePenrose,
+    InputFeatures,
+    Selectivity,
+    SeparationMonitor,
+    Significance,
+    WeightContributions,
+    load_run,
+)
 from lightning_separation.functional import henze_penrose_divergence
 from tests.helpers import Classifier, blobs, hooks, loader, trainer
 
@@ -222,6 +231,37 @@ def test_training_is_bit_identical(tmp_path, max_memory):
         assert torch.equal(value, with_monitor[0][name]), name
     assert all(torch.equal(a, b) for a, b in zip(without[1], with_monitor[1], strict=True))
     assert without[2:] == with_monitor[2:]
+
+
+EVERY = (HenzePenrose, Significance, Selectivity, InputFeatures, WeightContributions)
+
+
+def watched_net():
+    """With all that running a network once more could disturb."""
+    hidden = [nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3)]
+    return nn.Sequential(*hidden, nn.Unflatten(1, (2, 4)), nn.Conv1d(2, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(8, 3))
+
+
+def test_training_is_bit_identical_under_every_analysis(tmp_path):
+    results, gradients = [], []
+    for callbacks in ([], [SeparationMonitor([make() for make in EVERY], on_error="raise")]):
+        seed_everything(7, verbose=False)
+        module = Classifier(watched_net())
+        module.net[1].eval()  # a frozen batch norm stays as it is
+        results.append(state(*fit(tmp_path, *callbacks, module=module, max_epochs=3)))
+        gradients.append([parameter.grad for parameter in module.parameters()])
+        assert not callbacks or len(load_run(tmp_path / "lightning_logs" / "version_1").records[-1].findings) == len(
+            EVERY
+        )
+        assert hooks(module) == 0
+        assert [part.training for part in module.net] == [part is not module.net[1] for part in module.net]
+    without, with_monitor = results
+    for name, value in without[0].items():
+        assert torch.equal(value, with_monitor[0][name]), name
+    assert all(torch.equal(a, b) for a, b in zip(without[1], with_monitor[1], strict=True))
+    assert without[2:] == with_monitor[2:]
+    for a, b in zip(*gradients, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
 
 
 def test_layers_replayed_in_groups_give_the_same_numbers(tmp_path):
