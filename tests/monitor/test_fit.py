@@ -255,6 +255,8 @@ def test_training_is_bit_identical_under_every_analysis(tmp_path):
         )
         assert hooks(module) == 0
         assert [part.training for part in module.net] == [part is not module.net[1] for part in module.net]
+    (record, *_) = load_run(tmp_path / "lightning_logs" / "version_1").records
+    assert len(record.findings) == len(EVERY)
     without, with_monitor = results
     for name, value in without[0].items():
         assert torch.equal(value, with_monitor[0][name]), name
