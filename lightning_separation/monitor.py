@@ -339,6 +339,7 @@ class SeparationMonitor(Callback):
             max_memory=self.max_memory,
             report=self._report,
             explicit=self.layers is not None,
+            seed=self.seed,
         )
         self._looked = True
         self._capture.start()

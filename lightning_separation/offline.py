@@ -89,6 +89,7 @@ def analyze(
         max_memory=parse_bytes(max_memory),
         report=report,
         explicit=layers is not None,
+        seed=seed,
     )
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     modes = {module: module.training for module in network.modules()}

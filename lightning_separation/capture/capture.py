@@ -37,6 +37,7 @@ class Capture:
             size.
         report: Told of what is left out, and why.
         explicit: Whether the user named the layers.
+        seed: Of what analyses draw at random.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Capture:
         max_memory: int,
         report: Report,
         explicit: bool,
+        seed: int = 0,
     ) -> None:
         self.root = root
         self.layers = layers
@@ -63,6 +65,7 @@ class Capture:
         self.budget = max_memory // 6
         self.report = report
         self.explicit = explicit
+        self.seed = seed
         self._recorder: Recorder | None = None
         self._labels: list[Tensor] | None = None
 
@@ -143,7 +146,8 @@ class Capture:
         self.networks = recorder.networks
         labels = torch.cat(self._labels) if self._labels else None
         self._check_same_samples(labels, sum(recorder.batch_rows))
-        return Snapshot(recorder, labels, self._names(labels), forward_context, self.report, self.explicit)
+        names = self._names(labels)
+        return Snapshot(recorder, labels, names, forward_context, self.report, self.explicit, self.seed)
 
     def _batch_labels(self, batch: Any) -> Tensor | None:
         if self._labels is None:

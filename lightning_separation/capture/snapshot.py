@@ -25,6 +25,7 @@ class Snapshot:
         forward_context: In what the network is run again (the Trainer's autocast).
         report: Told of what is left out, and why.
         explicit: Whether the user named the layers: then one that does not run is trouble.
+        seed: Of what analyses draw at random.
 
     Attributes:
         layers: In order of execution; the network's input first.
@@ -33,6 +34,7 @@ class Snapshot:
         class_names: As given.
         counts: ``[K]`` int64 samples of each class.
         report: ``report(layer, reason)`` for an analysis that leaves a layer out.
+        seed: For an analysis that draws at random: it makes a generator of its own from it.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Snapshot:
         forward_context: Context,
         report: Report,
         explicit: bool,
+        seed: int = 0,
     ) -> None:
+        self.seed = seed
         self.class_names = list(class_names)
         none = torch.zeros(0, dtype=torch.int64)
         self.target: Tensor | None = None

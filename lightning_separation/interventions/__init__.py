@@ -1,0 +1,1 @@
+"""Running a network with something taken out of it, exactly and fast."""
