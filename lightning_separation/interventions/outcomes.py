@@ -1,0 +1,276 @@
+"""What a network's output says of each sample: loss, correctness, and how it differs from another output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
+
+from ..capture.recorder import first_tensor
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""``loss(outputs, target) -> [N]``; outputs are all that the network returns."""
+
+Kind = Literal["logits", "probabilities", "log_probabilities", "binary_logits", "binary_probabilities", "values"]
+MadeBy = Literal["sigmoid", "softmax", "log_softmax", "linear"]
+"""Which kind of operation the output comes from."""
+
+_TOLERANCE = 1e-2  # of sums of probabilities: they may come in bfloat16
+
+
+class Outcome(NamedTuple):
+    """Means over samples, one for each of several outputs; NaN where undefined.
+
+    Attributes:
+        loss: ``[copies]`` float64, the loss.
+        accuracy: ``[copies]`` float64, share of right predictions.
+        kl: ``[copies]`` float64, divergence of the output distribution from the clean one, KL(clean || this), in nats.
+        entropy: ``[copies]`` float64, of the output distribution, in nats.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+    kl: Tensor
+    entropy: Tensor
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How to read a network's output; see :func:`readout_of`.
+
+    Attributes:
+        kind: What the output is. Binary: each output stands for a question of its own.
+        class_axis: Where the classes are, counted from the end; None for binary outputs and values.
+    """
+
+    kind: Kind
+    class_axis: int | None = None
+
+    def log_probabilities(self, output: Tensor) -> Tensor | None:
+        """Of every class, the classes on the last axis; None for values.
+
+        Args:
+            output: ``[N, ...]``, or several such, ``[copies, N, ...]``.
+        """
+        if self.kind == "values":
+            return None
+        scores = output if output.dtype == torch.float64 else output.float()
+        if self.kind == "binary_logits":
+            return torch.stack((logsigmoid(-scores), logsigmoid(scores)), -1)
+        if self.kind == "binary_probabilities":
+            return _log(torch.stack((1 - scores, scores), -1))
+        assert self.class_axis is not None
+        scores = scores.movedim(self.class_axis, -1)
+        if self.kind == "logits":
+            return log_softmax(scores, -1)
+        return _log(scores) if self.kind == "probabilities" else scores
+
+    def targets(self, target: Tensor, output: Tensor) -> Tensor:
+        """The target in the shape and on the device of the output; of classes their numbers.
+
+        Args:
+            target: ``[N, ...]`` as :func:`readout_of` was given it.
+            output: ``[N, ...]``.
+        """
+        target = target.to(output.device)
+        if self.class_axis is None:
+            return target.reshape(output.shape)
+        if target.shape == output.shape and target.ndim > 1:
+            return target.argmax(self.class_axis)
+        return target.reshape(output.movedim(self.class_axis, -1).shape[:-1]).long()
+
+    def accuracy(self, output: Tensor, target: Tensor) -> Tensor:
+        """Whether each sample is predicted right, or the share of its positions, ``[N]`` float64; NaN for values."""
+        logs = self.log_probabilities(output)
+        if logs is None:
+            return torch.full((len(output),), torch.nan, dtype=torch.float64, device=output.device)
+        return _correct(logs, self.targets(target, output)).reshape(len(output), -1).mean(1)
+
+
+def output_tensor(returned: Any, size: int) -> Tensor:
+    """The tensor that counts in what a network returned: the logits if it names them, else the first with rows.
+
+    Args:
+        returned: A tensor, tuple, list, mapping or dataclass-like output.
+        size: Samples that the network was given.
+
+    Raises:
+        ValueError: If there is no floating-point tensor with one row for each sample.
+    """
+    logits = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
+    values = list(returned.values()) if isinstance(returned, Mapping) else returned
+    candidates = [logits, *values] if isinstance(values, tuple | list) else [logits, values]
+    for candidate in candidates:
+        tensor = first_tensor(candidate)
+        if tensor is not None and tensor.is_floating_point() and tensor.ndim and len(tensor) == size:
+            return tensor
+    raise ValueError(f"the network returns a {type(returned).__name__} without floating-point rows for {size} samples")
+
+
+def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy | None = None) -> Readout:
+    """Find out what a network's clean output is.
+
+    One output for each class if the target is integer classes, or one-hot; one output for each question if the target
+    has the output's shape and is 0 or 1 everywhere; else plain values. Without a target: classes, unless there is one
+    output only. They are probabilities (or their logarithms) if they are made by a softmax or sigmoid or, where that is
+    not known, look like it: rows that sum to 1, or values from 0 to 1.
+
+    Args:
+        output: ``[N, K]``, ``[N]``, ``[N, positions, K]`` or ``[N, K, positions...]``.
+        target: ``[N]``, ``[N, 1]``, one-hot ``[N, K]``, ``[N, positions...]``, or the output's shape.
+        made_by: If it is known.
+
+    Raises:
+        ValueError: If output and target do not fit.
+
+    Example:
+        >>> readout_of(torch.tensor([[0.2, 0.8], [0.5, 0.5]]), torch.tensor([0, 1])).kind
+        'probabilities'
+        >>> readout_of(torch.tensor([[1.3], [-0.4]]), torch.tensor([0, 1])).kind
+        'binary_logits'
+    """
+    if target is None:
+        axis = -1 if output.ndim < 4 else 1 - output.ndim
+        several = output.ndim > 1 and output.shape[axis] > 1
+        return _of_classes(output, axis, made_by) if several else _binary(output, made_by)
+    integral = not target.is_floating_point() or bool((target == target.round()).all())
+    same = target.numel() == output.numel() and len(target) == len(output)
+    if integral and output.ndim > 1:
+        flat = target.squeeze(-1) if target.ndim == output.ndim and target.shape[-1] == 1 else target
+        if output.shape[-1] > 1 and (flat.shape == output.shape[:-1] or (same and _is_one_hot(target, -1))):
+            return _of_classes(output, -1, made_by, target)
+        if output.ndim > 2 and output.shape[1] > 1 and flat.shape == (len(output), *output.shape[2:]):
+            return _of_classes(output, 1 - output.ndim, made_by, target)
+    if not same:
+        raise ValueError(
+            f"an output of shape {tuple(output.shape)} does not fit a target of shape {tuple(target.shape)} and "
+            f"{target.dtype}; give loss=, or the target as classes"
+        )
+    if integral and bool(((target == 0) | (target == 1)).all()):
+        return _binary(output, made_by)
+    return Readout("values")
+
+
+class Comparison:
+    """How the outputs of a changed network differ from its clean output for the same samples.
+
+    Differences are taken sample by sample: what is not changed is exactly 0.
+
+    Args:
+        readout: How outputs are read.
+        output: The clean output, ``[N, ...]``.
+        target: ``[N, ...]``; None: no loss, no accuracy.
+        loss: A loss of the user's own.
+        returned: All that the network returned, for such a loss.
+
+    Raises:
+        ValueError: If ``loss`` does not give one number for each sample.
+    """
+
+    def __init__(
+        self, readout: Readout, output: Tensor, target: Tensor | None, loss: Loss | None = None, returned: Any = None
+    ) -> None:
+        self._readout, self._loss, self._given = readout, loss, target
+        unread = target is None or (loss is not None and readout.kind == "values")
+        self._target = None if target is None or unread else readout.targets(target, output)
+        self._logs = readout.log_probabilities(output)
+        self._p = None if self._logs is None else self._logs.exp()
+        self._clean = self._terms(output.unsqueeze(0), lambda _: returned)
+
+    @property
+    def clean(self) -> Outcome:
+        """Of the clean output, ``[1]`` each."""
+        loss, accuracy, entropy = (_mean(term) for term in self._clean)
+        return Outcome(loss, accuracy, torch.zeros_like(loss), entropy)
+
+    def deltas(self, outputs: Tensor, returned: Callable[[int], Any]) -> Outcome:
+        """Changed minus clean.
+
+        Args:
+            outputs: ``[copies, N, ...]``.
+            returned: Of one copy all that the network returned; called only for a loss of the user's own.
+        """
+        terms = self._terms(outputs, returned)
+        loss, accuracy, entropy = (_mean(term - clean) for term, clean in zip(terms, self._clean, strict=True))
+        kl = torch.full_like(loss, torch.nan)
+        if self._p is not None and self._logs is not None:
+            logs = self._readout.log_probabilities(outputs)
+            kl = _mean((self._p * (self._logs - logs)).sum(-1))
+        return Outcome(loss, accuracy, kl, entropy)
+
+    def _terms(self, outputs: Tensor, returned: Callable[[int], Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, correctness and entropy of each copy, sample and position, ``[copies, N, ...]``."""
+        loss = correct = entropy = torch.full(outputs.shape[:2], torch.nan, dtype=torch.float64, device=outputs.device)
+        logs = self._readout.log_probabilities(outputs)
+        if logs is not None:
+            entropy = -(logs.exp() * logs).sum(-1)
+            if self._target is not None:
+                counts = self._target >= 0  # as in torch, a negative class is one to ignore
+                target = self._target.clamp(min=0).long().unsqueeze(-1).expand(*logs.shape[:-1], 1)
+                loss = -logs.gather(-1, target).squeeze(-1)[..., counts]
+                correct = _correct(logs, self._target)[..., counts]
+        elif self._target is not None:
+            loss = (outputs.double() - self._target.double()) ** 2
+        if self._loss is not None:
+            losses = [self._own(returned(copy), outputs.shape[1]) for copy in range(len(outputs))]
+            loss = torch.stack(losses).to(outputs.device)
+        return loss, correct, entropy
+
+    def _own(self, returned: Any, size: int) -> Tensor:
+        assert self._loss is not None
+        losses = self._loss(returned, self._given)  # type: ignore[arg-type]  # None where the caller has no target
+        if not isinstance(losses, Tensor) or losses.shape != (size,):
+            found = f"a tensor {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+            raise ValueError(f"loss(outputs, target) must give one number for each of {size} samples, not {found}")
+        return losses.detach().double()
+
+
+def _of_classes(output: Tensor, axis: int, made_by: MadeBy | None, target: Tensor | None = None) -> Readout:
+    num = output.shape[axis]
+    if target is not None and not _is_one_hot(target, axis) and int(target.max()) >= num:
+        raise ValueError(f"the target has class {int(target.max())}, the output only {num} columns")
+    if made_by == "sigmoid":
+        raise ValueError(f"{num} sigmoid outputs for one class: their loss is not clear, give loss=")
+    values = output.detach().float()
+    if made_by in ("softmax", "log_softmax"):
+        kind: Kind = "probabilities" if made_by == "softmax" else "log_probabilities"
+    elif _sums_to_one(values, axis):
+        kind = "probabilities"
+    elif bool((values <= 0).all()) and _sums_to_one(values.exp(), axis):
+        kind = "log_probabilities"
+    else:
+        kind = "logits"
+    return Readout(kind, axis)
+
+
+def _binary(output: Tensor, made_by: MadeBy | None) -> Readout:
+    within = bool(((output >= 0) & (output <= 1)).all())
+    probabilities = made_by == "sigmoid" or (made_by != "linear" and within)
+    return Readout("binary_probabilities" if probabilities else "binary_logits")
+
+
+def _sums_to_one(values: Tensor, axis: int) -> bool:
+    return bool((values >= 0).all()) and bool(((values.sum(axis) - 1).abs() < _TOLERANCE).all())
+
+
+def _is_one_hot(target: Tensor, axis: int) -> bool:
+    is_binary = bool(((target == 0) | (target == 1)).all())
+    return target.ndim > 1 and target.shape[axis] > 1 and is_binary and bool((target.sum(axis) == 1).all())
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    """Finite also where a probability is 0."""
+    return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def _correct(logs: Tensor, target: Tensor) -> Tensor:
+    return (logs.argmax(-1) == target).double()
+
+
+def _mean(terms: Tensor) -> Tensor:
+    """``[copies]`` float64 of ``[copies, ...]``."""
+    return terms.flatten(1).sum(1, dtype=torch.float64) / max(terms[0].numel(), 1)
