@@ -105,6 +105,17 @@ class Snapshot:
         """The module of a layer; None for the network's input."""
         return None if layer == INPUT else self._recorder.layers[self._recorder.order[layer]]
 
+    @property
+    def root(self) -> nn.Module:
+        """The module whose ``named_modules()`` names the layers."""
+        return self._recorder.root
+
+    def unit_axis(self, layer: str) -> int:
+        """The axis of what a layer computes, ``[N, ...]``, that counts its units."""
+        if layer == INPUT:
+            return self._unit_axis(layer, self.activations(layer).ndim)
+        return self._unit_axis(layer, self._recorder.num_axes[layer])
+
     def replay(
         self, layers: Sequence[str], visit: Callable[[Pass], None], *, gradients: bool = False, cut: bool = False
     ) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from functools import cache, partial
 from types import EllipsisType
 from typing import Any, Literal, get_args
 
@@ -312,9 +313,11 @@ def chosen_units(units: Units, width: int) -> Tensor:
 def layer_unit_axis(network: nn.Module, layer: str, num_axes: int) -> int:
     """The axis of a layer's output that counts its units; see :func:`lightning_separation.capture.units.unit_axis`.
 
-    Where the layer itself does not say, the nearest of ``network.named_modules()`` that does counts: the layer's own
-    parts from the last, what stands before it, what stands behind. Convolutions, poolings and norms over one, two or
-    three dimensions count for outputs of three, four or five axes only; the others for any.
+    Where the layer itself does not say, the nearest module that does counts: of its own parts the last, then what
+    stands before and behind it in the module around it, then around that one, and so on. Outside of ``nn.Sequential``
+    and ``nn.ModuleList`` modules need not stand in the order in which they run: there those come first that are made
+    for as many axes. Convolutions, poolings and norms of one, two or three dimensions count for outputs of three, four
+    or five axes only.
 
     Args:
         network: Any module.
@@ -330,12 +333,19 @@ def layer_unit_axis(network: nn.Module, layer: str, num_axes: int) -> int:
         (1, 2)
     """
     modules = _modules(network)
-    names = list(modules)
     if layer not in modules:
-        raise ValueError(_unknown(layer, [name for name in names if name]))
+        raise ValueError(_unknown(layer, [name for name in modules if name]))
+    names = list(modules)
     at = names.index(layer)
-    behind = at + len(list(modules[layer].named_modules(remove_duplicate=False)))
-    nearest = [*reversed(names[at + 1 : behind]), *reversed(names[:at]), *names[behind:]]
+    by_order = [*reversed(names[:at]), *names[at + 1 :]]
+    path = layer.split(".") if layer else []
+    nearest = [name for name in reversed(names) if _is_part(name, layer)]
+    for depth in range(len(path) - 1, -1, -1):
+        around = ".".join(path[:depth])
+        inside = [name for name in by_order if _is_part(name, around)]
+        if not isinstance(modules[around], nn.Sequential | nn.ModuleList):
+            inside.sort(key=lambda name: _num_axes_of(modules[name]) != num_axes)
+        nearest += inside  # some once more, which changes nothing
     neighbours = [(modules[name], _num_axes_of(modules[name]) or num_axes) for name in nearest]
     return unit_axis(modules[layer], num_axes, neighbours)
 
@@ -343,6 +353,10 @@ def layer_unit_axis(network: nn.Module, layer: str, num_axes: int) -> int:
 def _modules(network: nn.Module) -> dict[str, nn.Module]:
     """Every module by every name that it has."""
     return dict(network.named_modules(remove_duplicate=False))
+
+
+def _is_part(name: str, around: str) -> bool:
+    return name.startswith(f"{around}.") if around else bool(name)
 
 
 def _num_axes_of(module: nn.Module) -> int | None:
@@ -421,12 +435,12 @@ def _with_final_state(module: nn.RNNBase, sequence: Tensor | PackedSequence, sta
 
 def _unit_edit(network: nn.Module, layer: str, function: Callable[[Tensor, int], Tensor]) -> Edit:
     """An edit that is given samples first and the axis of the units, and whose errors name the layer."""
+    axis_of = cache(partial(layer_unit_axis, network, layer))
 
     def edit(output: Tensor) -> Tensor:
         turned = output.ndim == 3 and batch_axis(network, layer) == 1
-        axis = layer_unit_axis(network, layer, output.ndim)
         try:
-            made = function(output.transpose(0, 1) if turned else output, axis)
+            made = function(output.transpose(0, 1) if turned else output, axis_of(output.ndim))
         except ValueError as error:
             raise ValueError(f"{layer}: {error}") from error
         return made.transpose(0, 1) if turned else made

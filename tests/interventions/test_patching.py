@@ -158,8 +158,22 @@ def test_the_axis_of_a_layer_that_does_not_say():
     assert layer_unit_axis(network, "4", 4) == 1
     assert layer_unit_axis(network, "2", 2) == 1
     assert layer_unit_axis(nn.Sequential(nn.ReLU(), nn.Conv1d(3, 8, 3)), "0", 3) == 1
-    with pytest.raises(ValueError, match=r"nearest names: 0\.0"):
-        layer_unit_axis(network, "0.00", 3)
+
+
+def test_the_axis_of_a_layer_in_a_network_that_does_not_run_in_order():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.head, self.relu = nn.Conv2d(1, 2, 3), nn.Linear(4, 5), nn.ReLU()
+            self.mlp = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    network = Net()
+    assert layer_unit_axis(network, "relu", 4) == 1
+    assert layer_unit_axis(network, "relu", 3) == 2
+    assert layer_unit_axis(network, "mlp.1", 4) == 3  # channels last
+    assert layer_unit_axis(network, "", 4) == 3  # what its last part says
+    with pytest.raises(ValueError, match=r"nearest names: head"):
+        layer_unit_axis(network, "heads", 3)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
