@@ -199,7 +199,7 @@ class Comparison:
         kl = torch.full_like(loss, torch.nan)
         if self._p is not None and self._logs is not None:
             logs = self._readout.log_probabilities(outputs)
-            kl = _mean((self._p * (self._logs - logs)).sum(-1))
+            kl = _mean((self._p * (self._logs - logs)).sum(-1))  # type: ignore[operator]  # logs as of the clean output
         return Outcome(loss, accuracy, kl, entropy)
 
     def _terms(self, outputs: Tensor, returned: Callable[[int], Any]) -> tuple[Tensor, Tensor, Tensor]:

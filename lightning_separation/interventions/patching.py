@@ -133,7 +133,7 @@ def remove_direction(network: nn.Module, layer: str, direction: Tensor) -> Itera
         tensor([[3., 0.]])
     """
     unit = unit_vector(direction)
-    edit = _unit_edit(network, layer, lambda output, axis: without_direction(output, unit, axis))
+    edit = unit_edit(network, layer, lambda output, axis: without_direction(output, unit, axis))
     with patched(network, {layer: edit}):
         yield
 
@@ -433,8 +433,14 @@ def _with_final_state(module: nn.RNNBase, sequence: Tensor | PackedSequence, sta
     return sequence, ((h_n, *c_n) if c_n else h_n)
 
 
-def _unit_edit(network: nn.Module, layer: str, function: Callable[[Tensor, int], Tensor]) -> Edit:
-    """An edit that is given samples first and the axis of the units, and whose errors name the layer."""
+def unit_edit(network: nn.Module, layer: str, function: Callable[[Tensor, int], Tensor]) -> Edit:
+    """An edit of a layer's units, whatever stands where in its output; its errors name the layer.
+
+    Args:
+        network: Any module.
+        layer: One of the names of ``network.named_modules()``.
+        function: ``function(output [N, ...], axis)``, of which the axis counts the units.
+    """
     axis_of = cache(partial(layer_unit_axis, network, layer))
 
     def edit(output: Tensor) -> Tensor:
@@ -456,7 +462,7 @@ def _ablation(
     reference: Tensor | None,
     generator: torch.Generator | None,
 ) -> Edit:
-    return _unit_edit(network, layer, lambda h, axis: replace_units(h, axis, units, value, reference, generator))
+    return unit_edit(network, layer, lambda h, axis: replace_units(h, axis, units, value, reference, generator))
 
 
 def _as_units(units: Units, layer: str = "units") -> Tensor | slice:

@@ -1,0 +1,219 @@
+"""A network's clean run on a batch, from which it can be run again with a layer's output changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..capture.recorder import map_tensors
+from ..capture.replay import unchanged
+from .outcomes import MadeBy, output_tensor
+from .patching import Edit, patched, unit_edit
+from .suffix import Suffix
+from .tape import Tape
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+_MADE_BY: dict[str, MadeBy] = {
+    "sigmoid": "sigmoid", "_softmax": "softmax", "_log_softmax": "log_softmax",
+    "addmm": "linear", "mm": "linear", "linear": "linear", "bmm": "linear", "convolution": "linear",
+}  # fmt: skip
+_KEEPS_VALUES = {
+    "view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "_to_copy", "clone", "alias", "detach", "select", "t",
+    "transpose", "permute", "slice", "expand",
+}  # fmt: skip
+_CLOSE = 1e-4  # of the largest output; on a GPU the same work may be summed in another order
+_ELEMENTS_AT_ONCE = {"cpu": 2**20}  # of the largest tensor, so that it stays near the processor's caches
+_MOST_ELEMENTS = 2**26
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What several changed copies of a network returned.
+
+    Attributes:
+        outputs: ``[copies, N, ...]``, the tensor that counts.
+        returned: Of one copy all of it.
+    """
+
+    outputs: Tensor
+    returned: Callable[[int], Any]
+
+
+class CleanRun:
+    """A network, run once as it is on a batch, and then again and again with something changed.
+
+    Every operation of the clean run is on a tape, so what comes behind a layer can be run again without what comes
+    before. That is exact as long as the network's own code does not look at values that have changed: where it does, or
+    where a run of the whole network shows that the tape does not tell all, the whole network is run each time.
+
+    Args:
+        network: In the mode in which it is to be run.
+        layers: Names of ``network.named_modules()`` whose outputs will be changed.
+        args: What the network is given, ``[N, ...]``.
+        kwargs: The same, by name.
+        size: N.
+        forward_context: In what it runs (the Trainer's autocast).
+
+    Attributes:
+        output: The tensor that counts of what it returned, ``[N, ...]``.
+        returned: All of it.
+        made_by: What kind of operation the output comes from, if that is known.
+        axes: By layer the axis of its output, samples first, that counts the units.
+        whole: By layer, why the whole network is run each time; of other layers only what comes behind.
+
+    Raises:
+        ValueError: For an unknown layer, one that did not run or has no floating-point output, or a network without
+            floating-point output.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        size: int,
+        forward_context: Context = nullcontext,
+    ) -> None:
+        self.axes: dict[str, int] = {}
+        self._network, self._forward_context = network, forward_context
+        self._given = (tuple(args), dict(kwargs or {}))
+        self._tape = Tape()
+        self._marks: dict[str, list[int]] = {layer: [] for layer in layers}
+        with self._prepared({layer: self._marker(layer) for layer in layers}) as (own_args, own_kwargs):
+            with self._tape.recording():
+                self.returned = network(*own_args, **own_kwargs)
+            self.output = output_tensor(self.returned, size)
+        if silent := [layer for layer, marks in self._marks.items() if not marks]:
+            raise ValueError(f"{', '.join(silent)}: the network ran without calling it")
+        self._returned: list[tuple[Tensor, int]] = []
+        map_tensors(self._find, self.returned)
+        self._output = self._tape.number(self.output)
+        self.made_by = self._origin()
+        wanted = [number for _, number in self._returned]
+        self._suffixes = {layer: Suffix(self._tape, marks, wanted) for layer, marks in self._marks.items()}
+        self._tape.keep_only(set(wanted).union(*(suffix.needs for suffix in self._suffixes.values())))
+        self.whole = {layer: suffix.obstacle for layer, suffix in self._suffixes.items() if suffix.obstacle}
+        self._probe()
+
+    def clean(self, layer: str) -> list[Tensor]:
+        """What the layer put out at each of its calls, samples first."""
+        return [self._suffixes[layer].clean(mark) for mark in self._marks[layer]]
+
+    def suffix(self, layer: str) -> Suffix | None:
+        """What comes behind a layer; None if it cannot be run without the rest."""
+        return None if layer in self.whole else self._suffixes[layer]
+
+    def at_once(self, layer: str) -> int:
+        """How many copies to run at once."""
+        largest = max((self._suffixes[layer].clean(n).numel() for n in self._suffixes[layer].makes), default=1)
+        return max(1, _ELEMENTS_AT_ONCE.get(self.output.device.type, _MOST_ELEMENTS) // largest)
+
+    def run(self, layer: str, edit: Callable[[Tensor, Any], Tensor], parameters: Tensor) -> Copies:
+        """The network with a layer's output changed at each of its calls, once for each row of parameters.
+
+        Args:
+            layer: One of those given at first.
+            edit: ``edit(output [N, ...], row)`` gives a tensor of the output's shape.
+            parameters: ``[copies, ...]``.
+        """
+        suffix = self.suffix(layer)
+        if suffix is None:
+            runs = [self.run_whole({layer: lambda h, row=row: edit(h, row)}) for row in parameters]
+            size = len(self.output)
+            return Copies(torch.stack([output_tensor(run, size) for run in runs]), lambda copy: runs[copy])
+        with self.replaying():
+            values = suffix.many(lambda row: suffix.run(lambda h: edit(h, row)), parameters)
+        return self.copies(values, len(parameters))
+
+    def run_whole(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Any:
+        """What the whole network returns with outputs of layers changed, samples first."""
+        turned = {
+            layer: unit_edit(self._network, layer, lambda h, _, edit=edit: edit(h)) for layer, edit in edits.items()
+        }
+        with self._prepared(turned) as (args, kwargs):
+            return self._network(*args, **kwargs)
+
+    def copies(self, values: Mapping[int, Tensor], num: int) -> Copies:
+        """What copies returned of which some values were computed anew, ``[copies, ...]``; the rest is as it was."""
+        numbers = {id(tensor): number for tensor, number in self._returned}
+
+        def returned(copy: int) -> Any:
+            def look_up(tensor: Tensor) -> Tensor:
+                number = numbers[id(tensor)]
+                return values[number][copy] if number in values else tensor
+
+            return map_tensors(look_up, self.returned)
+
+        outputs = values.get(self._output)
+        return Copies(self.output.expand(num, *self.output.shape) if outputs is None else outputs, returned)
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Around what is run from the tape: no gradients; what autocast did is on the tape."""
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.output.device.type, enabled=False):
+            yield
+
+    @contextmanager
+    def _prepared(self, edits: Mapping[str, Edit]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Around a run of the whole network: what it is given, copied, for it may change that in place."""
+        with unchanged(self._network), torch.inference_mode(False), torch.no_grad(), patched(self._network, edits):
+            args, kwargs = map_tensors(torch.clone, self._given)
+            with self._forward_context():
+                yield args, kwargs
+
+    def _find(self, tensor: Tensor) -> Tensor:
+        self._returned.append((tensor, self._tape.number(tensor)))
+        return tensor
+
+    def _marker(self, layer: str) -> Edit:
+        def mark(output: Tensor, axis: int) -> Tensor:
+            if not output.is_floating_point():
+                raise ValueError(f"its output is {output.dtype}; only floating-point units can be replaced")
+            own = output.clone()
+            self._marks[layer].append(self._tape.number(own))
+            self.axes[layer] = axis
+            return own
+
+        return unit_edit(self._network, layer, mark)
+
+    def _origin(self) -> MadeBy | None:
+        """What kind of operation made the output."""
+        makers = {number: op for op in self._tape.ops for number in op.outputs}
+        number = self._output
+        while number in makers and makers[number].name in _KEEPS_VALUES and makers[number].inputs:
+            number = makers[number].inputs[0]
+        return _MADE_BY.get(makers[number].name) if number in makers else None
+
+    def _probe(self) -> None:
+        """Whether the tape gives what the whole network does, for changes in front of all others."""
+        probed: list[str] = []
+        for layer in sorted(self._marks, key=lambda layer: self._marks[layer][0]):
+            mark = self._marks[layer][0]
+            if layer in self.whole or any(mark in self._suffixes[other].changed for other in probed):
+                continue
+            probed.append(layer)
+            half = (torch.arange(self.clean(layer)[0].shape[self.axes[layer]]) % 2).to(self.output.device)
+            axis = self.axes[layer]
+
+            def halved(h: Tensor, half: Tensor = half, axis: int = axis) -> Tensor:
+                return h * half.view(-1, *(1,) * (h.ndim - axis - 1)).to(h.dtype)
+
+            with self.replaying():
+                values = self._suffixes[layer].run(halved)
+            found = values.get(self._output, self.output)
+            expected = output_tensor(self.run_whole({layer: halved}), len(self.output))
+            scale = float(self.output.abs().max())
+            if found.shape != expected.shape or not torch.allclose(
+                found, expected, rtol=_CLOSE, atol=_CLOSE * scale, equal_nan=True
+            ):
+                reason = "its code does something that is not seen from outside"
+                self.whole = dict.fromkeys(self._marks, reason)
+                return

@@ -1,0 +1,280 @@
+"""The first steps behind a change of single units, computed for these units only.
+
+As long as an operation keeps units apart (activations, normalisation by fixed statistics, pooling), only the changed
+ones need to be computed: a column of one tensor for each copy of the network. A linear layer or convolution that sums
+over them is then the clean output plus what the change adds: for one unit a product of rank one, or a convolution of
+one channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from .suffix import Suffix
+from .tape import Op, Ref
+
+_EACH_ELEMENT = {
+    "relu", "gelu", "silu", "mish", "elu", "celu", "selu", "leaky_relu", "hardtanh", "relu6", "hardswish", "hardsigmoid",
+    "sigmoid", "tanh", "softplus", "threshold", "hardshrink", "softshrink", "log_sigmoid_forward", "exp", "neg", "abs",
+    "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "clamp_min", "clamp_max", "pow", "clone", "alias", "detach",
+    "_to_copy", "lift_fresh", "add", "sub", "rsub", "mul", "div", "maximum", "minimum", "where",
+}  # fmt: skip
+_POOL = {
+    "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d", "adaptive_max_pool2d", "mkldnn_max_pool2d",
+}  # fmt: skip
+_NORMALIZE = {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm"}
+_RESHAPE = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
+_FULL = (torch.float32, torch.float64)
+
+
+class Narrow(NamedTuple):
+    """Of a value only the places of changed units.
+
+    Attributes:
+        tensor: As the value, but with ``copies * width`` places on ``axis``, ``width`` for each copy.
+        axis: That of the units.
+        width: Places of one unit, next to each other (more than one where positions were flattened into the axis).
+    """
+
+    tensor: Tensor
+    axis: int
+    width: int
+
+
+class Lead(NamedTuple):
+    """What the first operations made.
+
+    Attributes:
+        narrow: Values known at the changed units only.
+        dense: Values known as a whole, ``[copies, ...]``.
+        rest: Operations that are left.
+    """
+
+    narrow: dict[int, Narrow]
+    dense: dict[int, Tensor]
+    rest: list[Op]
+
+
+def places(units: Tensor, width: int) -> Tensor:
+    """Where on the axis the units are, ``[len(units) * width]``."""
+    return (units.unsqueeze(1) * width + torch.arange(width, device=units.device)).flatten()
+
+
+def widened(narrow: Narrow, clean: Tensor, units: Tensor) -> Tensor:
+    """The whole value for each copy, ``[copies, ...]``: clean but for its unit."""
+    copies, axis = len(units), narrow.axis
+    columns = narrow.tensor.unflatten(axis, (copies, narrow.width)).movedim(axis, 0)
+    where = places(units, narrow.width).view(copies, *(1,) * axis, narrow.width, *(1,) * (clean.ndim - axis - 1))
+    whole = clean.unsqueeze(0).repeat(copies, *(1,) * clean.ndim)
+    return whole.scatter_(axis + 1, where.expand_as(columns), columns)
+
+
+def lead(suffix: Suffix, mark: int, changed: Tensor, axis: int, units: Tensor) -> Lead:
+    """Compute what can be computed for the changed units only.
+
+    Args:
+        suffix: Of a layer that runs once.
+        mark: Its output.
+        changed: The output at the changed units, ``copies`` places on ``axis``.
+        axis: That of the units in the output.
+        units: ``[copies]`` int64, the unit that each copy changes.
+    """
+    state = Lead({mark: Narrow(changed, axis, 1)}, {}, [])
+    read = {number for op in suffix.ops for number in op.inputs} | set(suffix.reached)
+    for op in suffix.ops:
+        made = None
+        if suffix.changed.intersection(op.inputs) <= state.narrow.keys() and read.isdisjoint(op.outputs[1:]):
+            made = _step(_Step(op, suffix, state.narrow, units))
+        if made is None:
+            state.rest.append(op)
+        elif isinstance(made, Narrow):
+            state.narrow[op.outputs[0]] = made
+        else:
+            state.dense[op.outputs[0]] = made
+    return state
+
+
+class _Step:
+    """One operation, some of whose inputs are known at the changed units only."""
+
+    def __init__(self, op: Op, suffix: Suffix, narrow: dict[int, Narrow], units: Tensor) -> None:
+        self.op, self.units = op, units
+        self.narrow = {number: narrow[number] for number in op.inputs if number in narrow}
+        self.first = next(iter(self.narrow))
+        self.axis, self.width = self.narrow[self.first][1:]
+        self.before, self.after = suffix.clean(self.first), suffix.clean(op.outputs[0])
+        self.places = places(units, self.width)
+        self._clean = suffix.clean
+
+    def only_input(self, position: int) -> bool:
+        """Whether that argument, and no other, has changed."""
+        return self.op.args[position] == Ref(self.first) and len(self.narrow) == 1
+
+    def clean(self, argument: Any) -> Any:
+        """An argument that has not changed."""
+        return self._clean(argument.value) if isinstance(argument, Ref) else argument
+
+    def call(self, arguments: Callable[[Any], Any]) -> Tensor:
+        """The operation with each tensor replaced; the first of its results."""
+
+        def look_up(x: Any) -> Any:
+            return arguments(x) if isinstance(x, Ref) else x
+
+        args, kwargs = tree_map(look_up, (self.op.args, self.op.kwargs))
+        out = self.op.function(*args, **kwargs)
+        return out if isinstance(out, Tensor) else out[0]
+
+    @property
+    def changed(self) -> Tensor:
+        """The changed input at the changed units."""
+        return self.narrow[self.first].tensor
+
+    @property
+    def added(self) -> Tensor:
+        """Changed minus clean."""
+        return self.changed - self.before.index_select(self.axis, self.places)
+
+    def of_units(self, tensor: Tensor | None) -> Tensor | None:
+        """The changed units' entries of a parameter ``[units, ...]``."""
+        return None if tensor is None else tensor.index_select(0, self.places)
+
+
+def _step(step: _Step) -> Narrow | Tensor | None:
+    """What the operation makes: narrow, or whole for each copy; None if it cannot be computed this way."""
+    name = step.op.name
+    for names, rule in _RULES:
+        if name in names:
+            return rule(step)
+    return None
+
+
+def _each_element(step: _Step) -> Narrow | None:
+    if step.after.shape != step.before.shape or any(n[1:] != (step.axis, step.width) for n in step.narrow.values()):
+        return None
+
+    def aligned(ref: Ref) -> Tensor:
+        if ref.value in step.narrow:
+            return step.narrow[ref.value].tensor
+        other = step.clean(ref)
+        axis = step.axis - step.before.ndim + other.ndim
+        return other.index_select(axis, step.places) if axis >= 0 and other.shape[axis] > 1 else other
+
+    return Narrow(step.call(aligned), step.axis, step.width)
+
+
+def _normalize(step: _Step) -> Narrow | None:
+    by_batch = step.op.name != "_native_batch_norm_legit_no_training" and step.op.args[5]
+    if by_batch or not step.only_input(0) or (step.axis, step.width) != (1, 1):
+        return None
+    return Narrow(
+        step.call(lambda ref: step.changed if ref.value == step.first else step.of_units(step.clean(ref))), 1, 1
+    )
+
+
+def _pool(step: _Step) -> Narrow | None:
+    spatial = 3 if "3d" in step.op.name else 2
+    if step.axis != 1 or step.width != 1 or step.before.ndim != spatial + 2:
+        return None
+    return Narrow(step.call(lambda _: step.changed), 1, 1)
+
+
+def _reduce(step: _Step) -> Narrow | None:
+    over = step.op.args[1] if len(step.op.args) > 1 else None
+    keeps = step.after.ndim == step.before.ndim
+    axes = {axis % step.before.ndim for axis in over} if isinstance(over, list | tuple) and over else set()
+    if not axes or step.axis in axes:
+        return None
+    axis = step.axis if keeps else step.axis - sum(axis < step.axis for axis in axes)
+    return Narrow(step.call(lambda _: step.changed), axis, step.width)
+
+
+def _reshape(step: _Step) -> Narrow | None:
+    before, after, axis = step.before.shape, step.after.shape, step.axis
+    last = len(after) - 1
+    if axis == len(before) - 1 and after and after[-1] == before[-1]:
+        return Narrow(step.changed.reshape(*after[:-1], -1), last, step.width)
+    if after[: axis + 1] == before[: axis + 1]:
+        return Narrow(step.changed.reshape(*after[:axis], len(step.places), *after[axis + 1 :]), axis, step.width)
+    if after == (*before[:axis], before[axis:].numel()):
+        width = step.width * before[axis + 1 :].numel()
+        return Narrow(step.changed.reshape(*after[:axis], -1), axis, width)
+    return None
+
+
+def _permute(step: _Step) -> Narrow:
+    axes = torch.empty(0).new_empty([1] * step.before.ndim)
+    order = list(range(step.before.ndim))
+    if step.op.name == "permute":
+        order = [axis % axes.ndim for axis in step.op.args[1]]
+    else:
+        a, b = (axis % axes.ndim for axis in step.op.args[1:3]) if step.op.name == "transpose" else (0, 1)
+        order[a], order[b] = order[b], order[a]
+    return Narrow(step.call(lambda _: step.changed), order.index(step.axis), step.width)
+
+
+def _linear(step: _Step) -> Tensor | None:
+    at = 1 if step.op.name == "addmm" else 0
+    if step.op.kwargs or not step.only_input(at) or step.axis != step.before.ndim - 1 or not _exact(step):
+        return None
+    weight = step.clean(step.op.args[at + 1])
+    rows = (weight.t() if step.op.name == "linear" else weight).index_select(0, step.places)
+    copies, added = len(step.units), step.added.flatten(0, -2)
+    clean = step.after.flatten(0, -2)
+    if step.width == 1:
+        whole = torch.addcmul(clean, added.t().unsqueeze(2), rows.unsqueeze(1))
+    else:
+        columns = added.unflatten(1, (copies, step.width)).transpose(0, 1)
+        whole = torch.baddbmm(clean.expand(copies, *clean.shape), columns, rows.unflatten(0, (copies, step.width)))
+    return _without_cancellation(step, whole.unflatten(1, step.after.shape[:-1]))
+
+
+def _convolution(step: _Step) -> Narrow | Tensor | None:
+    _, weight, bias, stride, padding, dilation, transposed, _, groups = step.op.args
+    if transposed or not step.only_input(0) or (step.axis, step.width) != (1, 1):
+        return None
+    weight, bias, copies = step.clean(weight), step.clean(bias), len(step.units)
+    if groups == step.before.shape[1] == step.after.shape[1] and groups > 1:
+        own = torch.convolution(
+            step.changed, step.of_units(weight), step.of_units(bias), stride, padding, dilation, False, [0], copies
+        )
+        return Narrow(own, 1, 1)
+    if groups != 1 or not _exact(step):
+        return None
+    kernels = weight.index_select(1, step.units).transpose(0, 1).flatten(0, 1).unsqueeze(1)
+    added = torch.convolution(step.added, kernels, None, stride, padding, dilation, False, [0], copies)
+    whole = added.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
+    return _without_cancellation(step, whole)
+
+
+def _exact(step: _Step) -> bool:
+    """Whether adding to the clean output is as good as computing it: not in half precision, nor beside infinities."""
+    return step.after.dtype in _FULL and bool(step.after.isfinite().all()) and bool(step.before.isfinite().all())
+
+
+def _without_cancellation(step: _Step, whole: Tensor) -> Tensor:
+    """Copies that lose most of the output are computed as a whole: a small difference of large numbers is not exact."""
+    sizes = whole.flatten(1).abs().amax(1)
+    for copy in (sizes < step.after.abs().max() / 4).nonzero().flatten().tolist():
+        one = slice(copy * step.width, (copy + 1) * step.width)
+        narrow = Narrow(step.changed.narrow(step.axis, one.start, step.width), step.axis, step.width)
+        given = widened(narrow, step.before, step.units[copy : copy + 1])[0]
+        whole[copy] = step.call(lambda ref, given=given: given if ref.value == step.first else step.clean(ref))
+    return whole
+
+
+_RULES: tuple[tuple[set[str], Callable[[_Step], Narrow | Tensor | None]], ...] = (
+    (_EACH_ELEMENT, _each_element),
+    (_NORMALIZE, _normalize),
+    (_POOL, _pool),
+    ({"mean", "sum", "amax"}, _reduce),
+    (_RESHAPE, _reshape),
+    ({"permute", "transpose", "t"}, _permute),
+    ({"addmm", "mm", "linear"}, _linear),
+    ({"convolution"}, _convolution),
+)

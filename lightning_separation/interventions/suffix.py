@@ -1,0 +1,143 @@
+"""What of a network comes after one of its layers, run again and again with other activations there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_iter, tree_leaves, tree_map
+
+from .tape import Op, Ref, Tape
+
+Edit = Callable[[Tensor], Tensor]
+
+
+class Suffix:
+    """The operations that a layer's output leads to, up to the values asked for.
+
+    Args:
+        tape: Of a clean run.
+        marks: Values that are the layer's output, one for each of its calls.
+        wanted: Values to compute.
+
+    Attributes:
+        ops: In order of execution.
+        marks: As given, those that lead to something.
+        reached: Those of ``wanted`` that depend on the layer.
+        obstacle: Why it cannot be run; empty if it can.
+    """
+
+    def __init__(self, tape: Tape, marks: Sequence[int], wanted: Sequence[int]) -> None:
+        self._tape = tape
+        changed = set(marks)
+        behind: list[Op] = []
+        self.obstacle = tape.obstacle
+        for op in tape.ops:
+            if not changed.isdisjoint(op.inputs):
+                changed.update(op.outputs)
+                behind.append(op)
+                self.obstacle = self.obstacle or op.obstacle
+        self.changed = frozenset(changed)
+        self.reached = [value for value in dict.fromkeys(wanted) if value in changed]
+        needed = set(self.reached)
+        self.ops: list[Op] = []
+        for op in reversed(behind):
+            if not needed.isdisjoint(op.outputs):
+                needed.update(op.inputs)
+                self.ops.append(op)
+        self.ops.reverse()
+        self.marks = [mark for mark in marks if mark in needed]
+        self._done = _done_after(self.ops, self.reached)
+        self._one_by_one = False
+
+    @property
+    def makes(self) -> set[int]:
+        """Values that it computes."""
+        return {*self.marks, *self.reached, *(number for op in self.ops for number in op.outputs)}
+
+    @property
+    def needs(self) -> set[int]:
+        """Values of the clean run that it reads or compares with."""
+        return self.makes.union(ref.value for op in self.ops for ref in _refs(op))
+
+    def run(self, edit: Edit) -> dict[int, Tensor]:
+        """Compute the values that are reached, with ``edit`` applied to what the layer puts out at each of its calls."""
+        made = {number for op in self.ops for number in op.outputs}
+        return self.resume({mark: edit(self.clean(mark)) for mark in self.marks if mark not in made}, self.ops, edit)
+
+    def resume(self, known: Mapping[int, Tensor], ops: Sequence[Op], edit: Edit | None = None) -> dict[int, Tensor]:
+        """Run what is left of the operations.
+
+        Args:
+            known: What the others made.
+            ops: Those that are left, in order.
+            edit: Applied to the layer's output where they make it.
+        """
+        values = dict(known)
+        for op in ops:
+            args, kwargs = self._arguments(op, values)
+            made = [x for x in tree_iter(op.function(*args, **kwargs)) if isinstance(x, Tensor)]
+            for number, tensor in zip(op.outputs, made, strict=True):
+                values[number] = edit(tensor) if edit is not None and number in self.marks else tensor
+            for number in self._done.get(id(op), ()):
+                values.pop(number, None)
+        return {number: values[number] for number in self.reached}
+
+    def many(self, function: Callable[[Any], dict[int, Tensor]], parameters: Any) -> dict[int, Tensor]:
+        """Several runs, all at once where the operations allow it.
+
+        Args:
+            function: Of the parameters of one run, ``run`` or ``resume``.
+            parameters: Tensors ``[copies, ...]``, one row for each run.
+
+        Returns:
+            ``[copies, ...]`` of every value reached.
+        """
+        if not self._one_by_one:
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", ".*performance drop.*")
+                    return torch.func.vmap(function, randomness="same")(parameters)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                self._one_by_one = True  # some operation has no form for several copies
+        rows = [tree_map(lambda x, row=row: x[row], parameters) for row in range(len(tree_leaves(parameters)[0]))]
+        runs = [function(row) for row in rows]
+        return {number: torch.stack([run[number] for run in runs]) for number in self.reached}
+
+    def clean(self, value: int) -> Tensor:
+        """What it was in the clean run."""
+        tensor = self._tape.values[value]
+        assert tensor is not None, "a value that was let go"
+        return tensor
+
+    def _arguments(self, op: Op, values: Mapping[int, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Of an operation: what was computed anew, the rest as in the clean run."""
+
+        def look_up(x: Any) -> Any:
+            if not isinstance(x, Ref):
+                return x
+            return values[x.value] if x.value in values else self.clean(x.value)
+
+        return tree_map(look_up, (op.args, op.kwargs))
+
+
+def _refs(op: Op) -> list[Ref]:
+    return [x for x in tree_iter((op.args, op.kwargs)) if isinstance(x, Ref)]
+
+
+def _done_after(ops: Sequence[Op], kept: Sequence[int]) -> dict[int, list[int]]:
+    """By operation: values that no later one reads."""
+    last: dict[int, int] = {}
+    for op in ops:
+        for number in (*(ref.value for ref in _refs(op)), *op.outputs):
+            last[number] = id(op)
+    done: dict[int, list[int]] = {}
+    for number, op_id in last.items():
+        if number not in kept:
+            done.setdefault(op_id, []).append(number)
+    return done

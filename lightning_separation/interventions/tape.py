@@ -1,0 +1,239 @@
+"""One run of a network as a list of operations, so that parts of it can be run again without the network's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter, tree_map
+
+# They look at the shape of what they are given, not at its values.
+_DRAW_BY_SHAPE = {"rand_like", "randn_like", "randint_like", "normal", "uniform", "exponential", "bernoulli", "random"}
+_MAKE_BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+                  "zero", "fill"}  # fmt: skip
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor on the tape."""
+
+    value: int
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation.
+
+    Attributes:
+        name: Of the operation in ATen, without overload; of one that works in place that of its other form.
+        function: Computes it anew, nothing in place.
+        args: Its arguments, tensors as ``Ref``.
+        kwargs: The same.
+        inputs: Values that its result depends on.
+        outputs: Values that it makes: of the tensors that ``function`` returns, in their order.
+        obstacle: Why it cannot be computed anew once its inputs have changed; empty if it can.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    obstacle: str = ""
+
+
+class Tape:
+    """Operations and values of one run of a network, in order.
+
+    Every state of a tensor is a value of its own: what works in place makes a new one and leaves the old as it was.
+
+    Attributes:
+        ops: In order of execution.
+        values: By number; None for one that was let go.
+        obstacle: Why nothing of it can be computed anew; empty if there is nothing.
+    """
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.values: list[Tensor | None] = []
+        self.obstacle = ""
+        self._numbers: dict[Key, int] = {}  # tensors of one place and shape in memory are one
+        self._stored: dict[Any, list[int]] = {}  # storage -> values in it
+        self._stale: dict[Key, tuple[Tensor, int]] = {}  # what changed through a tensor of another shape
+        self._alive: list[Any] = []  # so that no memory is used twice while recording
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Put down every operation that runs inside."""
+        try:
+            with _Recording(self):
+                yield
+        finally:
+            self._stored, self._alive = {}, []
+
+    def number(self, tensor: Tensor) -> int:
+        """The value that a tensor has now; one that no operation made becomes a constant."""
+        key = _key(tensor)
+        if key in self._stale:
+            self._refresh(tensor, key)
+        return self._numbers[key] if key in self._numbers else self._put(tensor)
+
+    def keep_only(self, needed: set[int]) -> None:
+        """Let go of all other values."""
+        self.values = [value if number in needed else None for number, value in enumerate(self.values)]
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operation and put it down."""
+        name = func.overloadpacket.__name__.split(".")[-1]
+        refs = tree_map(lambda x: Ref(self.number(x)) if isinstance(x, Tensor) else x, (args, kwargs))
+        changed = _changed_in_place(func, args, kwargs)
+        for tensor in changed:
+            self._keep_states(tensor)
+        draws = torch.Tag.nondeterministic_seeded in func.tags
+        state = torch.get_rng_state() if draws else None
+        out = func(*args, **kwargs)
+        random = state is not None and not torch.equal(state, torch.get_rng_state())
+
+        function: Callable[..., Any] = func
+        made = [x for x in tree_iter(out) if isinstance(x, Tensor)]
+        if any(x.is_nested or x.layout != torch.strided for x in made):
+            self.obstacle = f"{func} makes a tensor that is not dense"
+            return out
+        obstacle = _obstacle(func, args, random)
+        if changed:
+            if [x for x in made if all(x is not tensor for tensor in changed)]:
+                obstacle = obstacle or f"{func} changes a tensor and makes another"
+            made = changed
+            name, function = _out_of_place(func, args, kwargs, changed)
+        inputs = tuple(dict.fromkeys(x.value for x in tree_iter(refs) if isinstance(x, Ref)))
+        if name in _DRAW_BY_SHAPE or (name in _MAKE_BY_SHAPE and not (name == "fill" and len(inputs) > 1)):
+            inputs, obstacle = (), ""
+        outputs = tuple(self._put(tensor) for tensor in made)
+        for tensor, number in zip(changed, outputs, strict=False):
+            self._mark_stale(tensor, number)
+        self.ops.append(Op(name, function, *refs, inputs, outputs, obstacle))
+        return out
+
+    def _put(self, tensor: Tensor) -> int:
+        number, key = len(self.values), _key(tensor)
+        self.values.append(tensor.detach())
+        self._numbers[key] = number
+        self._stale.pop(key, None)
+        self._alive.append(tensor)
+        self._stored.setdefault(key[0], []).append(number)
+        return number
+
+    def _keep_states(self, tensor: Tensor) -> None:
+        """Its memory is about to change: copy the values that are in it."""
+        self.number(tensor)
+        for number in self._stored.pop(_key(tensor)[0], ()):
+            value = self.values[number]
+            if value is not None:
+                self.values[number] = value.clone()
+
+    def _mark_stale(self, through: Tensor, number: int) -> None:
+        storage, *_ = own = _key(through)
+        for key in [key for key in self._numbers if key[0] == storage and key != own]:
+            if key in self._stale:
+                self._refresh(self._seen_as(key, through), key)
+            self._stale[key] = (through, number)
+
+    def _seen_as(self, key: Key, tensor: Tensor) -> Tensor:
+        """The tensor of that place and shape in the memory of another."""
+        _, offset, size, stride, dtype = key
+        view = tensor if tensor.dtype == dtype else tensor.view(dtype)
+        return torch.empty(0, dtype=dtype, device=view.device).set_(view.untyped_storage(), offset, size, stride)
+
+    def _refresh(self, tensor: Tensor, key: Key) -> None:
+        """What changed through another tensor must be seen in this one: an operation that puts it there."""
+        through, new = self._stale.pop(key)
+        old = self._numbers[key]
+        here, there = _geometry(tensor), _geometry(through)
+        room = tensor.untyped_storage().nbytes() // tensor.element_size()
+        obstacle = "" if tensor.dtype == through.dtype else "one memory is used as two types"
+
+        def see(before: Tensor, change: Tensor) -> Tensor:
+            memory = before.new_empty(room)
+            memory.as_strided(*here).copy_(before)
+            memory.as_strided(*there).copy_(change)
+            return memory.as_strided(*here)
+
+        number = self._put(tensor)
+        self.ops.append(Op("see", see, (Ref(old), Ref(new)), {}, (old, new), (number,), obstacle))
+
+
+class _Recording(TorchDispatchMode):
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._tape = tape
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._tape.run(func, args, kwargs or {})
+
+
+def _key(tensor: Tensor) -> Key:
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return (id(tensor),)
+    storage = tensor.untyped_storage()._cdata
+    return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
+def _geometry(tensor: Tensor) -> tuple[torch.Size, tuple[int, ...], int]:
+    return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+def _changed_in_place(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    changed: list[Tensor] = []
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            given = args[place] if place < len(args) else kwargs.get(argument.name)
+            changed += [x for x in tree_iter(given) if isinstance(x, Tensor)]
+    return changed
+
+
+def _out_of_place(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changed: Sequence[Tensor]
+) -> tuple[str, Callable[..., Any]]:
+    """Name and function of an operation's form that returns what it would change."""
+    name = func.overloadpacket.__name__
+    packet = getattr(torch.ops.aten, name[:-1], None) if name.endswith("_") else None
+    other = getattr(packet, func._overloadname, None)
+    if other is not None and len(changed) == 1 and changed[0] is args[0]:
+        dtype = changed[0].dtype
+
+        def function(*given: Any, **named: Any) -> Tensor:
+            out = other(*given, **named)
+            return out if out.dtype == dtype else out.to(dtype)
+
+        return name[:-1], function
+    places = [i for i, x in enumerate(args) if any(x is tensor for tensor in changed)]
+    names = [key for key, x in kwargs.items() if any(x is tensor for tensor in changed)]
+
+    def on_copies(*given: Any, **named: Any) -> tuple[Tensor, ...]:
+        copies = [x.clone() if i in places else x for i, x in enumerate(given)]
+        named = {key: x.clone() if key in names else x for key, x in named.items()}
+        func(*copies, **named)
+        return (*(copies[i] for i in places), *(named[key] for key in names))
+
+    return func.overloadpacket.__name__.rstrip("_"), on_copies
+
+
+def _obstacle(func: Any, args: Sequence[Any], random: bool) -> str:
+    tags = func.tags
+    if random:
+        return f"{func} draws random numbers"
+    if torch.Tag.data_dependent_output in tags:
+        return f"its code reads values ({func})"
+    masks = tree_iter(args[1]) if func.overloadpacket is torch.ops.aten.index and len(args) > 1 else ()
+    by_mask = any(isinstance(x, Tensor) and x.dtype in (torch.bool, torch.uint8) for x in masks)
+    if by_mask or (torch.Tag.dynamic_output_shape in tags and func.overloadpacket is not torch.ops.aten.index):
+        return f"shapes depend on values ({func})"
+    return ""
