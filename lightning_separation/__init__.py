@@ -4,7 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analyses import HenzePenrose, InputFeatures, Selectivity, Significance, WeightContributions
+    from .analyses import (
+        GroupAblation,
+        HenzePenrose,
+        InputFeatures,
+        NextLayerEffect,
+        Selectivity,
+        Significance,
+        WeightContributions,
+    )
     from .monitor import SeparationMonitor
     from .offline import analyze
     from .records import Record
@@ -15,8 +23,10 @@ __version__ = "0.1.0"
 
 # Imported when first used: reading saved runs needs no torch.
 _HOMES = {
+    "GroupAblation": "analyses",
     "HenzePenrose": "analyses",
     "InputFeatures": "analyses",
+    "NextLayerEffect": "analyses",
     "Record": "records",
     "Run": "runs",
     "Selectivity": "analyses",
@@ -29,8 +39,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "GroupAblation",
     "HenzePenrose",
     "InputFeatures",
+    "NextLayerEffect",
     "Record",
     "Run",
     "Selectivity",

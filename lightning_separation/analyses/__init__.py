@@ -2,8 +2,10 @@
 
 from ..records import Findings
 from .base import Analysis, LayerAnalysis
+from .group_ablation import GroupAblation
 from .henze_penrose import HenzePenrose
 from .input_features import InputFeatures
+from .next_layer_effect import NextLayerEffect
 from .selectivity import Selectivity
 from .significance import Significance
 from .weight_contributions import WeightContributions
@@ -11,9 +13,11 @@ from .weight_contributions import WeightContributions
 __all__ = [
     "Analysis",
     "Findings",
+    "GroupAblation",
     "HenzePenrose",
     "InputFeatures",
     "LayerAnalysis",
+    "NextLayerEffect",
     "Selectivity",
     "Significance",
     "WeightContributions",

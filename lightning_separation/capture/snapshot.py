@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,18 @@ class Snapshot:
             return self._unit_axis(layer, self.activations(layer).ndim)
         return self._unit_axis(layer, self._recorder.num_axes[layer])
 
+    def again(self, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Layers and what they compute, ``[N, ...]``, if the network is run now: for one that was changed meanwhile.
+
+        It is run once for as many layers as fit into memory beside what is held; what the snapshot says stays.
+
+        Raises:
+            ValueError: If that fails.
+        """
+        held = sum(buffer.nbytes for buffer in self._recorder.buffers.values())
+        for group in self._plan(list(layers), held):
+            yield from self._run_again(group).items()
+
     def replay(
         self, layers: Sequence[str], visit: Callable[[Pass], None], *, gradients: bool = False, cut: bool = False
     ) -> None:
@@ -175,8 +187,8 @@ class Snapshot:
         recorder.order = {**found.order, **recorder.order}  # also what only a later batch ran
         return list(recorder.order)
 
-    def _plan(self, missing: list[str]) -> list[list[str]]:
-        """Groups of layers that fit into memory together."""
+    def _plan(self, missing: list[str], held: int = 0) -> list[list[str]]:
+        """Groups of layers that fit into memory together, beside so many bytes held; one layer alone always does."""
         rows = sum(self._recorder.batch_rows)
         groups: list[list[str]] = []
         room = 0
@@ -192,7 +204,7 @@ class Snapshot:
                 room -= need
             else:
                 groups.append([key])
-                room = self._recorder.budget - need
+                room = self._recorder.budget - held - need
         return groups
 
     def _run_again(self, keys: list[str]) -> dict[str, Tensor]:

@@ -1,0 +1,113 @@
+"""Groups of units that tell the classes apart, and of such that do not, to be removed from a layer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..capture import INPUT, Snapshot
+from ..checks import check_number
+from ..functional import neuron_significance
+from ..interventions.patching import patched, replace_units
+
+Counts = Literal["equal", "each"]
+
+
+class TooFewUnitsError(ValueError):
+    """A layer has too few units of a kind to remove some."""
+
+
+class UnitGroups(NamedTuple):
+    """Units drawn at random from those of a layer that are significant, and from the others.
+
+    Attributes:
+        significant: ``[repeats, k]`` int64.
+        others: ``[repeats, k]`` int64.
+        is_significant: ``[U]`` bool.
+    """
+
+    significant: Tensor
+    others: Tensor
+    is_significant: Tensor
+
+
+def draw_groups(
+    layer: str,
+    is_significant: Tensor,
+    fraction: float,
+    *,
+    repeats: int = 1,
+    counts: Counts = "equal",
+    seed: int = 0,
+) -> UnitGroups:
+    """Draw groups of units, the same ones for the same layer, seed and units, whatever else is drawn.
+
+    Args:
+        layer: Its name.
+        is_significant: ``[U]`` bool.
+        fraction: Of the units of a kind, rounded down.
+        repeats: How often to draw.
+        counts: ``"equal"``: as many of each kind, the fraction of the rarer one. ``"each"``: the fraction of each kind.
+        seed: Of the draw.
+
+    Raises:
+        TooFewUnitsError: If that leaves no unit of a kind to remove.
+
+    Example:
+        >>> groups = draw_groups("fc1", torch.arange(10) < 4, 0.5, repeats=3)
+        >>> groups.significant.shape, groups.others.shape, int(groups.others.min()) >= 4
+        (torch.Size([3, 2]), torch.Size([3, 2]), True)
+    """
+    is_significant = is_significant.cpu()
+    kinds = [is_significant.nonzero().squeeze(1), (~is_significant).nonzero().squeeze(1)]
+    sizes = [int(fraction * len(kind)) for kind in kinds]
+    if min(sizes) == 0:
+        raise TooFewUnitsError(
+            f"{len(kinds[0])} of its {len(is_significant)} units are significant: too few "
+            f"{'significant ones' if sizes[0] == 0 else 'others'} to remove {fraction:.0%} of"
+        )
+    if counts == "equal":
+        sizes = [min(sizes)] * 2
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {layer}".encode()))
+    significant, others = (
+        torch.stack([kind[torch.randperm(len(kind), generator=generator)[:size]] for _ in range(repeats)])
+        for kind, size in zip(kinds, sizes, strict=True)
+    )
+    return UnitGroups(significant, others, is_significant)
+
+
+def significant_units(units: Tensor, target: Tensor, rows: Tensor, alpha: float) -> Tensor:
+    """Which units are significant on some of the samples, ``[U]`` bool.
+
+    Args:
+        units: ``[N, U]``.
+        target: ``[N]`` integers.
+        rows: ``[N]`` bool.
+        alpha: A unit is significant if its q is below.
+    """
+    return neuron_significance(units[rows.to(units.device)], target[rows], alpha=alpha).significant
+
+
+def without(snapshot: Snapshot, units: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+    """The snapshot's network with units of some layers set to 0, at every call of these layers."""
+    axes = {layer: snapshot.unit_axis(layer) for layer in units}
+    edits = {layer: partial(replace_units, axis=axes[layer], units=chosen) for layer, chosen in units.items()}
+    return patched(snapshot.root, edits)
+
+
+def can_be_removed(layer: str) -> bool:
+    """Whether units of a layer can be removed: not of the network's input, nor of one call of a module alone."""
+    return layer != INPUT and "#" not in layer
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise ValueError unless it is a number above 0 and at most 1."""
+    check_number("fraction", fraction, 0)
+    if fraction > 1:
+        raise ValueError(f"fraction must be at most 1, not {fraction}")
