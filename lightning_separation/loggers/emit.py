@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..records import Record
-from . import henze_penrose, input_features, selectivity, significance, weight_contributions
+from . import (
+    ablation,
+    direction_ablation,
+    group_ablation,
+    henze_penrose,
+    input_features,
+    next_layer_effect,
+    selectivity,
+    significance,
+    weight_contributions,
+)
 from .adapters import adapter_for
 from .display import Display, prefixed
 
@@ -21,6 +31,10 @@ _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
     "selectivity": selectivity.display,
     "input_features": input_features.display,
     "weight_contributions": weight_contributions.display,
+    "ablation": ablation.display,
+    "group_ablation": group_ablation.display,
+    "direction_ablation": direction_ablation.display,
+    "next_layer_effect": next_layer_effect.display,
 }
 
 

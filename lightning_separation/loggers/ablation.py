@@ -1,0 +1,181 @@
+"""What is shown of the removal of single units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plots import SelectiveOrUsed, effect_size_by_loss, extremes, selective_or_used, unit_ablation
+from ..records import Record
+from .cells import percent, plain, signed
+from .display import Display, Table, prefixed, title
+
+_MOST_UNITS = 10
+_MOST_NAMED = 5
+_LITTLE = 0.01  # of the clean loss
+
+
+def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+    """Scalars, histograms, figures and tables of one record.
+
+    Args:
+        record: With findings of ``Ablation``. Those of ``Significance`` are used where they are there.
+        history: Not used.
+        name: The monitor's name.
+
+    Returns:
+        For each layer the scalar ``ablation_max_loss/<layer>``, the histogram ``ablation_loss/<layer>`` and the figure
+        ``ablation_figures/<layer>``: the change of the loss without each unit; the tables
+        ``ablation_tables/most_needed`` and ``ablation_tables/layers``. With effect sizes of the same units also the
+        figure ``ablation_figures/effect_size_by_loss`` and the table ``ablation_tables/selective_or_used``: which
+        units are selective but unused or used but unselective, as :func:`~lightning_separation.plots.selective_or_used`
+        defines it. The monitor's name stands before each unless it is "separation".
+    """
+    found = record.findings["ablation"]
+    shown = Display()
+    figures, tables = prefixed(name, "ablation_figures"), prefixed(name, "ablation_tables")
+    for layer in found:
+        values = found[layer]
+        shown.scalars[f"{prefixed(name, 'ablation_max_loss')}/{layer}"] = values["max_loss"].item()
+        finite = values["loss"][np.isfinite(values["loss"])]
+        if len(finite):
+            shown.histograms[f"{prefixed(name, 'ablation_loss')}/{layer}"] = finite
+        shown.layer_figures[f"{figures}/{layer}"] = partial(
+            unit_ablation,
+            values["loss"],
+            values["exact"],
+            title=title(name, f"Units of {layer} removed one by one", record),
+            notes=[_whole(values)],
+        )
+    if not len(found):
+        return shown
+    shown.tables[f"{tables}/most_needed"] = _most_needed(record)
+    shown.tables[f"{tables}/layers"] = _layers(record)
+    groups = {layer: _groups(found[layer], tested) for layer, tested in _tested(record).items()}
+    if groups:
+        effects = {layer: tested["effect_size"] for layer, tested in _tested(record).items()}
+        shown.figures[f"{figures}/effect_size_by_loss"] = partial(
+            effect_size_by_loss,
+            effects,
+            {layer: found[layer]["loss"] for layer in groups},
+            groups,
+            title=title(name, "What responds against what is needed", record),
+        )
+        shown.tables[f"{tables}/selective_or_used"] = _selective_or_used(record, groups)
+    return shown
+
+
+def _tested(record: Record) -> dict[str, Mapping[str, NDArray]]:
+    """What ``Significance`` found of the layers whose units were removed, in order of execution."""
+    found, tested = record.findings["ablation"], record.findings.get("significance")
+    if tested is None:
+        return {}
+    both = [layer for layer in record.layers if layer in found and layer in tested]
+    return {layer: tested[layer] for layer in both if len(tested[layer]["effect_size"]) == len(found[layer]["loss"])}
+
+
+def _groups(values: Mapping[str, NDArray], tested: Mapping[str, NDArray]) -> SelectiveOrUsed:
+    compared = values["exact"].astype(bool) & ~tested["dead"].astype(bool)
+    return selective_or_used(tested["effect_size"], values["loss"], tested["significant"], compared)
+
+
+def _whole(values: Mapping[str, NDArray]) -> str:
+    """The network with all units."""
+    accuracy = values["clean_accuracy"].item()
+    more = f", accuracy {percent(accuracy)}" if np.isfinite(accuracy) else ""
+    return f"with all units: loss {plain(values['clean_loss'])}{more}"
+
+
+def _most_needed(record: Record) -> Table:
+    found, tested = record.findings["ablation"], _tested(record)
+    units = []
+    for layer in [layer for layer in record.layers if layer in found]:
+        loss = found[layer]["loss"]
+        order = np.argsort(np.where(np.isfinite(loss), -loss, np.inf), kind="stable")
+        units += [(layer, unit) for unit in order[:_MOST_UNITS].tolist() if 0 < loss[unit] < np.inf]
+    units.sort(key=lambda place: -found[place[0]]["loss"][place[1]])
+    rows = []
+    for layer, unit in units[:_MOST_UNITS]:
+        values = found[layer]
+        changes = [signed(values["loss"][unit]), signed(100 * values["accuracy"][unit], ".1f")]
+        row = [layer, str(unit), *changes, plain(values["kl"][unit])]
+        row.append("exact" if values["exact"][unit] else "estimate")
+        if tested:
+            row += _response(record, tested.get(layer), unit)
+        rows.append(row)
+    header = ["layer", "unit", "change of loss", "change of accuracy (points)", "KL (nats)", "how"]
+    header += ["effect size", "preferred class"] if tested else []
+    caption = (
+        f"The units the network needs most, {record.when}: what changes when one is removed. KL: of the predictions "
+        "with all units from those without this one."
+    )
+    return Table(header, rows, caption)
+
+
+def _response(record: Record, tested: Mapping[str, NDArray] | None, unit: int) -> list[str]:
+    """A unit's effect size and preferred class."""
+    if tested is None:
+        return ["–", "–"]
+    preferred = int(tested["preferred_class"][unit])
+    return [
+        signed(tested["effect_size"][unit], ".2f"),
+        record.class_names[preferred] if preferred >= 0 else "none most",
+    ]
+
+
+def _layers(record: Record) -> Table:
+    found = record.findings["ablation"]
+    rows = []
+    for layer in record.layers:
+        if layer not in found:
+            continue
+        values = found[layer]
+        loss, clean = values["loss"], values["clean_loss"].item()
+        known = loss[np.isfinite(loss)]
+        best = int(np.argmax(np.where(np.isfinite(loss), loss, -np.inf))) if len(known) else "–"
+        little = percent(
+            (np.abs(known) < _LITTLE * abs(clean)).mean() if len(known) and np.isfinite(clean) else np.nan, ".0f"
+        )
+        rows.append(
+            [
+                layer,
+                str(len(loss)),
+                percent(values["exact_fraction"], ".0f"),
+                plain(clean),
+                str(best),
+                signed(known.max(initial=-np.inf)),
+                little,
+                str(int((known < 0).sum())),
+            ]
+        )
+    header = ["layer", "units", "exact", "loss with all units", "most needed unit", "change of loss without it"]
+    header += [f"units that change the loss by less than {_LITTLE:.0%}", "units it is better without"]
+    return Table(header, rows, f"What each layer loses when one of its units is removed, {record.when}.")
+
+
+def _selective_or_used(record: Record, groups: Mapping[str, SelectiveOrUsed]) -> Table:
+    found, tested = record.findings["ablation"], record.findings["significance"]
+    rows = []
+    for layer, group in groups.items():
+        row = [layer, str(int(group.compared.sum()))]
+        for chosen in (group.unused, group.unselective):
+            effect, loss = tested[layer]["effect_size"][group.compared], found[layer]["loss"][group.compared]
+            units = np.flatnonzero(group.compared)[extremes(chosen[group.compared], effect, loss)].tolist()
+            named = [
+                f"{unit} (effect {signed(tested[layer]['effect_size'][unit], '.2f')}, "
+                f"loss {signed(found[layer]['loss'][unit], '.2g')})"
+                for unit in units[:_MOST_NAMED]
+            ]
+            more = f" and {len(units) - _MOST_NAMED} more" if len(units) > _MOST_NAMED else ""
+            row.append((", ".join(named) or "none") + more if group.classified else "too few units to tell")
+        rows.append(row)
+    caption = (
+        f"Where response and need differ, {record.when}. Thirds are of the compared units of a layer: alive, with an "
+        "exact change of the loss. Selective but unused: significant and in the upper third by absolute effect size, "
+        "but in the lower third by absolute change of the loss. Used but unselective: in the upper third by change of "
+        "the loss, which is positive, but in the lower third by absolute effect size."
+    )
+    return Table(["layer", "compared units", "selective but unused", "used but unselective"], rows, caption)

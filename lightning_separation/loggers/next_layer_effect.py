@@ -1,0 +1,108 @@
+"""What is shown of what units mean to the layers behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plots import follower_heatmap
+from ..records import Record
+from .cells import percent, plain, signed
+from .display import Display, Table, prefixed, title
+
+_GROUPS = {"without_significant": "without significant units", "without_others": "without as many others"}
+
+
+def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+    """Scalars, figures and tables of one record.
+
+    Args:
+        record: With findings of ``NextLayerEffect``.
+        history: Not used.
+        name: The monitor's name.
+
+    Returns:
+        For each layer with layers behind the scalars ``next_layer_separation/<layer>`` and
+        ``next_layer_shift/<layer>``: how the separation of the next layer changes, and its units' distributions move,
+        without the layer's significant units; the figure ``next_layer_figures/separation`` and the table
+        ``next_layer_tables/effects``. The monitor's name stands before each unless it is "separation".
+    """
+    found = record.findings["next_layer_effect"]
+    shown = Display()
+    layers = [layer for layer in record.layers if layer in found and len(found[layer]["follower"])]
+    if not layers:
+        return shown
+    for layer in layers:
+        change, shift = _change(found[layer], "without_significant"), found[layer]["shift_without_significant"]
+        shown.scalars[f"{prefixed(name, 'next_layer_separation')}/{layer}"] = change[0].item()
+        shown.scalars[f"{prefixed(name, 'next_layer_shift')}/{layer}"] = shift[0].item()
+    followers = np.unique(np.concatenate([found[layer]["follower"] for layer in layers])).tolist()
+    panels = {
+        words: {
+            layer: dict(zip(_behind(record, found[layer]), _change(found[layer], group).tolist(), strict=True))
+            for layer in layers
+        }
+        for group, words in _GROUPS.items()
+    }
+    shown.figures[f"{prefixed(name, 'next_layer_figures')}/separation"] = partial(
+        follower_heatmap,
+        panels,
+        [record.layers[i] for i in followers],
+        title=title(name, "What layers behind lose", record),
+    )
+    shown.tables[f"{prefixed(name, 'next_layer_tables')}/effects"] = _effects(record, layers)
+    return shown
+
+
+def _behind(record: Record, values: Mapping[str, NDArray]) -> list[str]:
+    return [record.layers[i] for i in values["follower"].tolist()]
+
+
+def _change(values: Mapping[str, NDArray], group: str) -> NDArray:
+    return values[f"separation_{group}"] - values["separation"]
+
+
+def _effects(record: Record, layers: list[str]) -> Table:
+    found = record.findings["next_layer_effect"]
+    rows = []
+    for layer in layers:
+        values = found[layer]
+        changes = {group: _change(values, group) for group in _GROUPS}
+        row = [
+            layer,
+            str(int(values["removed_units"])),
+            _behind(record, values)[0],
+            plain(values["separation"][0], ".3f"),
+        ]
+        row += [signed(change[0], ".3f") for change in changes.values()]
+        row += [plain(values[f"shift_{group}"][0], ".2f") for group in _GROUPS]
+        row.append(
+            " / ".join(
+                percent(values[f"significant_fraction{more}"][0], ".0f")
+                for more in ("", *(f"_{group}" for group in _GROUPS))
+            )
+        )
+        hit = changes["without_significant"]
+        worst = int(np.argmin(np.where(np.isfinite(hit), hit, np.inf)))
+        known = np.isfinite(hit[worst])
+        row.append(f"{_behind(record, values)[worst]} ({signed(hit[worst], '.3f')})" if known else "–")
+        rows.append(row)
+    header = ["removed from", "units removed", "next layer", "its separation"]
+    header += [
+        "change without significant",
+        "change without others",
+        "shift without significant",
+        "shift without others",
+    ]
+    header += [
+        "significant units: all / without significant / without others",
+        "layer that loses most without significant",
+    ]
+    caption = (
+        f"What removing a layer's significant units, or as many others, does to the layer behind it, {record.when}. "
+        "Shift: mean Kolmogorov-Smirnov distance of its units' distributions, 0 for none to 1."
+    )
+    return Table(header, rows, caption)
