@@ -97,11 +97,17 @@ def _most_needed(record: Record) -> Table:
         order = np.argsort(np.where(np.isfinite(loss), -loss, np.inf), kind="stable")
         units += [(layer, unit) for unit in order[:_MOST_UNITS].tolist() if 0 < loss[unit] < np.inf]
     units.sort(key=lambda place: -found[place[0]]["loss"][place[1]])
+    same: dict[tuple[int, str], list[str]] = {}  # a Linear and the ReLU behind it lose the same with a unit
+    for layer, unit in units:
+        changes = [f"{found[layer][quantity][unit]:.6g}" for quantity in ("loss", "accuracy", "kl")]
+        same.setdefault((unit, " ".join(changes)), []).append(layer)
     rows = []
-    for layer, unit in units[:_MOST_UNITS]:
+    for (unit, _), layers in list(same.items())[:_MOST_UNITS]:
+        layers.sort(key=record.layers.index)
+        layer = layers[0]
         values = found[layer]
         changes = [signed(values["loss"][unit]), signed(100 * values["accuracy"][unit], ".1f")]
-        row = [layer, str(unit), *changes, plain(values["kl"][unit])]
+        row = [", ".join(layers), str(unit), *changes, plain(values["kl"][unit])]
         row.append("exact" if values["exact"][unit] else "estimate")
         if tested:
             row += _response(record, tested.get(layer), unit)
@@ -110,7 +116,8 @@ def _most_needed(record: Record) -> Table:
     header += ["effect size", "preferred class"] if tested else []
     caption = (
         f"The units the network needs most, {record.when}: what changes when one is removed. KL: of the predictions "
-        "with all units from those without this one."
+        "with all units from those without this one. Layers without whose unit all is the same share a row; its effect "
+        "size is that in the first."
     )
     return Table(header, rows, caption)
 

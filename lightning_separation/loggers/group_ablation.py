@@ -38,12 +38,15 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
         tag = "all_layers" if layer == ALL_LAYERS else layer
         shown.scalars[f"{prefixed(name, 'group_ablation_difference')}/{tag}"] = found[layer]["difference"].item()
     layers = {_called(layer): found[layer] for layer in known}
+    equal = all(int(values["removed_significant"]) == int(values["removed_others"]) for values in layers.values())
+    others = "as many others" if equal else "others"
     shown.figures[f"{prefixed(name, 'group_ablation_figures')}/accuracy"] = partial(
         group_accuracy,
         {layer: values["accuracy_without_significant"] for layer, values in layers.items()},
         {layer: values["accuracy_without_others"] for layer, values in layers.items()},
         {layer: values["clean_accuracy"].item() for layer, values in layers.items()},
         title=title(name, "Accuracy without groups of units", record),
+        others=others,
     )
     rows = []
     for layer, values in layers.items():
@@ -61,7 +64,7 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     header += ["without the significant", "without the others", "difference (points)"]
     repeats = max((len(values["accuracy_without_others"]) for values in layers.values()), default=0)
     caption = (
-        f"What the significant units are worth, {record.when}: mean accuracy without them and without as many others, "
+        f"What the significant units are worth, {record.when}: mean accuracy without them and without {others}, "
         f"each drawn at random {repeats} times; ± is the standard deviation over these."
     )
     shown.tables[f"{prefixed(name, 'group_ablation_tables')}/groups"] = Table(header, rows, caption)

@@ -24,6 +24,7 @@ def group_accuracy(
     clean: Mapping[str, float],
     *,
     title: str = "",
+    others: str = "as many others",
 ) -> Figure:
     """The accuracy without groups of units, a row for each layer: every repeat as a point, the mean as a line.
 
@@ -36,6 +37,7 @@ def group_accuracy(
         without_others: The same.
         clean: Layer -> accuracy with all units.
         title: Title of the figure.
+        others: What the others are called in the legend.
 
     Returns:
         A figure without a canvas, with one axes whose unit is the pixel.
@@ -58,7 +60,7 @@ def group_accuracy(
             raise ValueError(f"accuracies of layer {layer!r} must be [repeats]")
     whole = np.array([float(clean[layer]) for layer in without_significant])
     with matplotlib.rc_context(layout.STYLE):
-        return _draw(layout.shorten(without_significant), pairs, whole, [title] if title else [])
+        return _draw(layout.shorten(without_significant), pairs, whole, [title] if title else [], others)
 
 
 def _draw(
@@ -66,6 +68,7 @@ def _draw(
     pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
     whole: NDArray[np.float64],
     lines: Sequence[str],
+    others: str,
 ) -> Figure:
     num = len(layers)
     pitch = min(max(600.0 / num, 18.0), 56.0)
@@ -74,7 +77,7 @@ def _draw(
     heads = ["the significant are", "worth more by"]
     keys = [
         Key("without significant units", ORANGE, "o"),
-        Key("without as many others", BLUE, "o"),
+        Key(f"without {others}", BLUE, "o"),
         Key("with all units", INK, "--"),
     ]
     size = TEXT if pitch >= layout.line_height(TEXT) else SMALL

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
+from torch import nn
 
+from lightning_separation import GroupAblation, NextLayerEffect, analyze
 from lightning_separation.loggers import (
     Display,
     ablation,
@@ -17,6 +20,7 @@ from lightning_separation.loggers import (
     next_layer_effect,
 )
 from lightning_separation.records import Findings, Record
+from tests.helpers import blobs, loader
 from tests.plots.test_henze_penrose import assert_legible, texts, title
 
 LAYERS = ["input", "fc1", "relu", "fc2"]
@@ -234,6 +238,14 @@ class TestAblation:
             ["fc1", "0", "+0.1", table.rows[2][3], "exact", "+0.20", "cat"],
         ]
 
+    def test_a_layer_and_the_relu_behind_it_that_lose_the_same_share_a_row(self) -> None:
+        tests = {"fc1": found_by_tests(), "relu": found_by_tests(seed=5)}
+        found = record(ablation=removed(relu=ablated(), fc1=ablated()), significance=significance(**tests))
+        rows = ablation.display(found, {}, "separation").tables["ablation_tables/most_needed"].rows
+        loss = found.findings["ablation"]["fc1"]["loss"]
+        assert [row[0] for row in rows] == ["fc1, relu"] * int((loss > 0).sum())
+        assert rows[0][6] == f"{tests['fc1']['effect_size'][loss.argmax()]:+.2f}".replace("-", "−")
+
     def test_ten_units_at_most(self) -> None:
         found = record(ablation=removed(fc1=ablated(40), relu=ablated(40, seed=1)))
         rows = ablation.display(found, {}, "separation").tables["ablation_tables/most_needed"].rows
@@ -295,6 +307,24 @@ class TestGroupAblation:
         row = ["4 of 5", "4 of 11", "90.0%", "52.5%", "85.0%", "+32.5 ± 5.0"]
         assert table.rows == [[layer, *row] for layer in ("fc1", "relu", "all layers")]
         assert "2 times" in table.caption
+
+    def test_unequal_numbers_are_not_called_equal(self) -> None:
+        found = groups("fc1")
+        layers = {"fc1": {**found["fc1"], "removed_others": np.array(9)}}
+        shown = group_ablation.display(record(group_ablation=Findings(found.axes, layers)), {}, "separation")
+        legend = texts(shown.figures["group_ablation_figures/accuracy"](), "legend")
+        assert legend == ["without significant units", "without others", "with all units"]
+        assert "as many" not in shown.tables["group_ablation_tables/groups"].caption
+
+    def test_what_the_analyses_of_groups_find_can_be_shown(self) -> None:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 3))
+        found = analyze(network, loader(blobs(3, 40, spread=6.0)), [GroupAblation(repeats=2), NextLayerEffect()])
+        first, second = displays(found, {}, "separation").values()
+        assert {"group_ablation_difference/0", "group_ablation_difference/all_layers"} <= first.scalars.keys()
+        assert "next_layer_shift/0" in second.scalars
+        for figure in (*all_figures(first), *all_figures(second)):
+            assert_legible(figure)
 
 
 class TestDirectionAblation:
