@@ -24,3 +24,9 @@ def check_number(name: str, value: float, low: float = float("-inf"), high: floa
     """Raise ValueError unless the value is a number between two others, neither included."""
     if not isinstance(value, Real) or isinstance(value, bool) or not low < value < high:
         raise ValueError(f"{name} must be a number above {low} and below {high}, not {value!r}")
+
+
+def check_share(name: str, value: float | None) -> None:
+    """Raise ValueError unless the value is None or above 0 and at most 1."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1):
+        raise ValueError(f"{name} must be above 0 and at most 1, not {value!r}")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_share
+from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
-from .narrow import lead, widened
-from .outcomes import Comparison, Loss, Outcome, readout_of
+from .narrow import lead, widened, zero_stays
+from .outcomes import Comparison, Loss, Outcome, Readout, readout_of
 from .patching import Units, Value, chosen_units, replacement
+from .screening import estimated_deltas
 from .suffix import Suffix
 
 
@@ -25,7 +30,8 @@ class AblationDeltas(NamedTuple):
         accuracy: ``[U]`` float64.
         kl: ``[U]`` float64, KL(clean || ablated) of the output distributions, in nats.
         entropy: ``[U]`` float64, of the output distribution, in nats.
-        exact: ``[U]`` bool; False where ``loss`` is only estimated and the others are NaN.
+        exact: ``[U]`` bool. False where it is only estimated, to first order: then only ``loss`` is there, or ``kl``
+            (to second order) if there is no target.
     """
 
     loss: Tensor
@@ -35,30 +41,282 @@ class AblationDeltas(NamedTuple):
     exact: Tensor
 
 
-def unit_deltas(
-    run: CleanRun, layer: str, units: Tensor, replace: Callable[[Tensor], Tensor], compare: Comparison
-) -> Outcome:
-    """Change of each outcome without each of some units of a layer.
+@overload
+def ablation_deltas(
+    network: nn.Module, layer: str, inputs: Any, target: Tensor | None = None, *, units: Units = None,
+    value: Value = "zero", loss: Loss | None = None, screen: float | None = None,
+) -> AblationDeltas: ...  # fmt: skip
+@overload
+def ablation_deltas(
+    network: nn.Module, layer: Sequence[str], inputs: Any, target: Tensor | None = None, *,
+    units: Mapping[str, Units] | None = None, value: Value = "zero", loss: Loss | None = None,
+    screen: float | None = None,
+) -> dict[str, AblationDeltas]: ...  # fmt: skip
+def ablation_deltas(
+    network: nn.Module,
+    layer: str | Sequence[str],
+    inputs: Any,
+    target: Tensor | None = None,
+    *,
+    units: Units | Mapping[str, Units] = None,
+    value: Value = "zero",
+    loss: Loss | None = None,
+    screen: float | None = None,
+) -> AblationDeltas | dict[str, AblationDeltas]:
+    """What a network's output loses without each single unit of a layer, or of several.
+
+    The network runs in eval mode, on its own device. It is run whole once or twice; then for each unit only what comes
+    behind its layer, many units at once. That gives what a loop over :func:`ablate` gives, up to rounding. A network
+    whose code looks at values that depend on the layer is run whole for each unit; a warning says so. Afterwards
+    parameters, gradients, modes, buffers, hooks and random state are as before.
 
     Args:
-        run: The clean run.
-        layer: One of its layers.
-        units: ``[k]`` int64.
-        replace: Of the layer's output ``[N, ...]`` what each unit is replaced by, of the same shape.
-        compare: With the clean output.
+        network: Any module.
+        layer: One of the names of ``network.named_modules()``, or several of them. A layer that runs several times is
+            ablated at every call.
+        inputs: What the network is given, N samples: a tensor, a tuple of arguments, or a mapping of them.
+        target: ``[N, ...]``: integer or one-hot classes, 0 or 1 for each output, or values to predict. None: no loss,
+            no accuracy.
+        units: Which units, as in :func:`ablate`; of several layers by layer. None: all.
+        value: What a unit is replaced by: ``"zero"``, ``"mean"``, ``"resample"`` or a tensor; see :func:`ablate`.
+        loss: ``loss(outputs, target) -> [N]``, outputs being all that the network returns. None: cross-entropy for
+            classes, with logits, probabilities or log-probabilities, several or one (see ``readout_of``), else the
+            mean squared error.
+        screen: Only this share of each layer's units, those with the largest estimate, is computed exactly; for the
+            rest the first-order estimate stands. None: all.
 
     Returns:
-        ``[k]`` each. A unit that is replaced by what it is anyway changes exactly nothing.
+        ``[k]`` each, of the units in the order given; of several layers a dictionary of such.
+
+    Raises:
+        ValueError: For an unknown layer, one that does not run or has no floating-point output, units that it does not
+            have, or a loss that is not clear.
+
+    Example:
+        >>> network = nn.Linear(2, 2, bias=False)
+        >>> _ = network.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> deltas = ablation_deltas(network, "", torch.tensor([[3.0, 0.0]]), torch.tensor([0]))
+        >>> [round(delta, 4) for delta in deltas.loss.tolist()], deltas.accuracy.tolist()
+        ([0.6446, 0.0], [0.0, 0.0])
     """
-    found = torch.zeros(4, len(units), dtype=torch.float64, device=units.device)
-    found[[place for place, value in enumerate(compare.clean) if bool(value.isnan())]] = torch.nan
-    changing = _changing(run, layer, replace)[units].nonzero().squeeze(1)
-    suffix = run.suffix(layer)
-    if suffix is None or suffix.reached:
-        for some in changing.split(run.at_once(layer)):
-            copies = _copies_without(run, layer, units[some], replace)
-            found[:, some] = torch.stack(compare.deltas(copies.outputs, copies.returned))
-    return Outcome(*found)
+    check_share("screen", screen)
+    layers = [layer] if isinstance(layer, str) else list(layer)
+    chosen = units if isinstance(units, Mapping) else dict.fromkeys(layers, units)
+    work = UnitAblation(network, layers, value=value, loss=loss)
+    with evaluating(network):
+        found = work.deltas([Batch.of(inputs, target)], chosen, screen)
+    for name, reason in work.whole.items():
+        warnings.warn(f"{name}: {reason}; the whole network was run for each of its units", stacklevel=2)
+    return found[layer] if isinstance(layer, str) else found
+
+
+class UnitAblation:
+    """Ablation of single units on a sample that comes in batches.
+
+    Args:
+        network: In the mode in which it is to be run.
+        layers: Names of ``network.named_modules()``.
+        value: What units are replaced by.
+        references: By layer activations that means and samples are taken of.
+        loss: A loss of the user's own.
+        forward_context: In what the network runs.
+        advance: Told after some units how many were done.
+
+    Attributes:
+        clean: Loss, accuracy, KL (0) and entropy of the clean output; after the work.
+        whole: By layer why the whole network was run for each unit.
+        units: How many units each layer has; after the work.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        *,
+        value: Value = "zero",
+        references: Mapping[str, Tensor] | None = None,
+        loss: Loss | None = None,
+        forward_context: Context = nullcontext,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._network, self._layers, self._value = network, layers, value
+        self._references = references or {}
+        self._loss, self._forward_context, self._advance = loss, forward_context, advance
+        self.clean = Outcome(*torch.full((4, 1), torch.nan, dtype=torch.float64))
+        self.whole: dict[str, str] = {}
+        self.units: dict[str, int] = {}
+
+    def deltas(
+        self,
+        batches: Sequence[Batch],
+        units: Mapping[str, Units] | None = None,
+        screen: float | None = None,
+        max_forwards: int | None = None,
+    ) -> dict[str, AblationDeltas]:
+        """Of each unit of each layer what changes without it.
+
+        Args:
+            batches: The sample.
+            units: By layer which; None: all.
+            screen: Share of each layer's units to compute exactly; None: all.
+            max_forwards: At most about so many units in all are computed exactly, as large a share of each layer. Layers
+                of the same deltas count once.
+        """
+        total = sum(batch.size for batch in batches)
+        plan: _Plan | None = None
+        sums: dict[str, Tensor] = {}
+        clean = torch.zeros(4, 1, dtype=torch.float64)
+        for batch in batches:
+            run = CleanRun(self._network, self._layers, batch, self._forward_context)
+            self.whole |= run.whole
+            if plan is None:
+                plan = self._plan(run, batches, units or {}, screen, max_forwards)
+            compare = Comparison(plan.readout, run.output, batch.target, self._loss, run.returned)
+            clean += torch.stack(compare.clean).cpu() * (batch.size / total)
+            for layer in plan.order:
+                found = self._one_layer(run, layer, plan.exact[layer], compare)
+                sums[layer] = sums.get(layer, 0) + torch.stack(found) * (batch.size / total)
+        assert plan is not None, "no batch"
+        self.clean = Outcome(*clean)
+        return {layer: plan.finished(layer, sums) for layer in self._layers}
+
+    def _one_layer(self, run: CleanRun, layer: str, units: Tensor, compare: Comparison) -> Outcome:
+        replace = partial(self._replace, layer, axis=run.axes[layer])
+        found = torch.zeros(4, len(units), dtype=torch.float64, device=units.device)
+        found[[place for place, value in enumerate(compare.clean) if bool(value.isnan())]] = torch.nan
+        # A unit that is replaced by what it is anyway changes exactly nothing.
+        changing = _changing(run, layer, replace)[units].nonzero().squeeze(1)
+        suffix = run.suffix(layer)
+        if suffix is None or suffix.reached:
+            for some in changing.split(run.outputs_at_once):
+                parts = []
+                for few in some.split(run.at_once(layer)):
+                    parts.append(_copies_without(run, layer, units[few], replace))
+                    self._advance(len(few))
+                copies = parts[0] if len(parts) == 1 else Copies.joined(parts)
+                found[:, some] = torch.stack(compare.deltas(copies.outputs, copies.returned))
+        self._advance(len(units) - len(changing))
+        return Outcome(*found)
+
+    def _replace(self, layer: str, output: Tensor, axis: int) -> Tensor:
+        try:
+            return replacement(output, axis, self._value, self._references.get(layer))
+        except ValueError as error:
+            raise ValueError(f"{layer}: {error}") from error
+
+    def _plan(
+        self,
+        run: CleanRun,
+        batches: Sequence[Batch],
+        units: Mapping[str, Units],
+        screen: float | None,
+        max_forwards: int | None,
+    ) -> _Plan:
+        target = batches[0].target
+        try:
+            readout = readout_of(run.output, target, made_by=run.made_by)
+        except ValueError:
+            if self._loss is None:
+                raise
+            readout = Readout("values")
+        device = run.output.device
+        chosen: dict[str, Tensor] = {}
+        for layer in self._layers:
+            width = run.clean(layer)[0].shape[run.axes[layer]]
+            try:
+                chosen[layer] = chosen_units(units.get(layer), width).to(device)
+            except ValueError as error:
+                raise ValueError(f"{layer}: {error}") from error
+        same = _same_deltas(run, chosen) if isinstance(self._value, str) and self._value == "zero" else {}
+        own = [layer for layer in run.order if layer not in same]
+        num = sum(len(chosen[layer]) for layer in own)
+        share = 1.0 if screen is None else screen
+        if max_forwards is not None and num > max_forwards:
+            share = min(share, max_forwards / num)
+        estimates: dict[str, Tensor] = {}
+        if share < 1:
+            estimates = self._estimates(batches, readout)
+        return _Plan(readout, chosen, same, own, share, estimates, of_loss=target is not None)
+
+    def _estimates(self, batches: Sequence[Batch], readout: Readout) -> dict[str, Tensor]:
+        total = sum(batch.size for batch in batches)
+        sums: dict[str, Tensor] = {}
+        for batch in batches:
+            found = estimated_deltas(
+                self._network, self._layers, batch, self._replace, readout, self._loss, self._forward_context
+            )
+            sums = {layer: sums.get(layer, 0) + found[layer] / total for layer in found}
+        return sums
+
+
+class _Plan:
+    """Which units of which layers to compute.
+
+    Args:
+        readout: How outputs are read.
+        chosen: By layer the units asked for.
+        same: By layer another one whose deltas it has.
+        own: The layers that have deltas of their own.
+        share: Of units to compute exactly.
+        estimates: By layer, ``[U]``, if there is such a share.
+        of_loss: Whether they are of the loss, or of the divergence.
+
+    Attributes:
+        order: The layers to compute.
+        exact: By layer units to compute.
+    """
+
+    def __init__(
+        self,
+        readout: Readout,
+        chosen: Mapping[str, Tensor],
+        same: Mapping[str, str],
+        own: Sequence[str],
+        share: float,
+        estimates: Mapping[str, Tensor],
+        of_loss: bool,
+    ) -> None:
+        self.readout, self.order = readout, own
+        self._chosen, self._same, self._estimates, self._of_loss = chosen, same, estimates, of_loss
+        self._places: dict[str, Tensor] = {}  # of the exact ones among the chosen
+        for layer in own:
+            num = len(chosen[layer])
+            most = torch.arange(num, device=chosen[layer].device)
+            if estimates:
+                by_size = estimates[layer][chosen[layer]].abs().argsort(descending=True, stable=True)
+                most = by_size[: math.ceil(share * num)].sort().values
+            self._places[layer] = most
+        self.exact = {layer: chosen[layer][places] for layer, places in self._places.items()}
+
+    def finished(self, layer: str, sums: Mapping[str, Tensor]) -> AblationDeltas:
+        """What is to be returned of a layer."""
+        layer = self._same.get(layer, layer)
+        chosen, places = self._chosen[layer], self._places[layer]
+        found = torch.full((4, len(chosen)), torch.nan, dtype=torch.float64, device=chosen.device)
+        if self._estimates:
+            found[0 if self._of_loss else 2] = self._estimates[layer][chosen]
+        found[:, places] = sums[layer]
+        exact = torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
+        exact[places] = True
+        return AblationDeltas(*found, exact)
+
+
+def _same_deltas(run: CleanRun, chosen: Mapping[str, Tensor]) -> dict[str, str]:
+    """Layers that lose the same if a unit is set to zero there, as a Linear and the ReLU behind it: first -> last."""
+    same: dict[str, str] = {}
+    for layer in run.order:
+        suffix = run.suffix(layer)
+        if suffix is None or len(suffix.marks) != 1:
+            continue
+        for value in zero_stays(suffix, run.axes[layer]):
+            other = next((name for name in run.order if run.sole_mark(name) == value), None)
+            if other is not None and torch.equal(chosen[layer], chosen[other]):
+                same[layer] = other
+    return {layer: _last(layer, same) for layer in same}
+
+
+def _last(layer: str, same: Mapping[str, str]) -> str:
+    return _last(same[layer], same) if layer in same else layer
 
 
 def _copies_without(run: CleanRun, layer: str, units: Tensor, replace: Callable[[Tensor], Tensor]) -> Copies:

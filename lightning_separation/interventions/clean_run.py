@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..capture.recorder import map_tensors
-from ..capture.replay import unchanged
+from .batches import Batch, Context, running
 from .outcomes import MadeBy, output_tensor
-from .patching import Edit, patched, unit_edit
+from .patching import Edit, unit_edit
 from .suffix import Suffix
 from .tape import Tape
-
-Context = Callable[[], AbstractContextManager[Any]]
 
 _MADE_BY: dict[str, MadeBy] = {
     "sigmoid": "sigmoid", "_softmax": "softmax", "_log_softmax": "log_softmax",
@@ -44,6 +42,17 @@ class Copies:
     outputs: Tensor
     returned: Callable[[int], Any]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Copies]) -> Copies:
+        """The copies of all parts, in order."""
+        all_copies = [(part, copy) for part in parts for copy in range(len(part.outputs))]
+
+        def returned(place: int) -> Any:
+            part, copy = all_copies[place]
+            return part.returned(copy)
+
+        return cls(torch.cat([part.outputs for part in parts]), returned)
+
 
 class CleanRun:
     """A network, run once as it is on a batch, and then again and again with something changed.
@@ -55,9 +64,7 @@ class CleanRun:
     Args:
         network: In the mode in which it is to be run.
         layers: Names of ``network.named_modules()`` whose outputs will be changed.
-        args: What the network is given, ``[N, ...]``.
-        kwargs: The same, by name.
-        size: N.
+        batch: What it is given.
         forward_context: In what it runs (the Trainer's autocast).
 
     Attributes:
@@ -76,21 +83,17 @@ class CleanRun:
         self,
         network: nn.Module,
         layers: Sequence[str],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        size: int,
+        batch: Batch,
         forward_context: Context = nullcontext,
     ) -> None:
         self.axes: dict[str, int] = {}
-        self._network, self._forward_context = network, forward_context
-        self._given = (tuple(args), dict(kwargs or {}))
+        self._network, self._batch, self._forward_context = network, batch, forward_context
         self._tape = Tape()
         self._marks: dict[str, list[int]] = {layer: [] for layer in layers}
-        with self._prepared({layer: self._marker(layer) for layer in layers}) as (own_args, own_kwargs):
-            with self._tape.recording():
-                self.returned = network(*own_args, **own_kwargs)
-            self.output = output_tensor(self.returned, size)
+        markers = {layer: self._marker(layer) for layer in layers}
+        with running(network, batch, markers, forward_context) as (args, kwargs), self._tape.recording():
+            self.returned = network(*args, **kwargs)
+        self.output = output_tensor(self.returned, batch.size)
         if silent := [layer for layer, marks in self._marks.items() if not marks]:
             raise ValueError(f"{', '.join(silent)}: the network ran without calling it")
         self._returned: list[tuple[Tensor, int]] = []
@@ -99,9 +102,19 @@ class CleanRun:
         self.made_by = self._origin()
         wanted = [number for _, number in self._returned]
         self._suffixes = {layer: Suffix(self._tape, marks, wanted) for layer, marks in self._marks.items()}
-        self._tape.keep_only(set(wanted).union(*(suffix.needs for suffix in self._suffixes.values())))
+        needed = set(wanted).union(*(suffix.needs for suffix in self._suffixes.values()), *self._marks.values())
+        self._tape.keep_only(needed)
         self.whole = {layer: suffix.obstacle for layer, suffix in self._suffixes.items() if suffix.obstacle}
         self._probe()
+
+    @property
+    def order(self) -> list[str]:
+        """The layers, the last that runs first."""
+        return sorted(self._marks, key=lambda layer: self._marks[layer][0], reverse=True)
+
+    def sole_mark(self, layer: str) -> int | None:
+        """The value that is the layer's output, if it runs once."""
+        return self._marks[layer][0] if len(self._marks[layer]) == 1 else None
 
     def clean(self, layer: str) -> list[Tensor]:
         """What the layer put out at each of its calls, samples first."""
@@ -111,10 +124,21 @@ class CleanRun:
         """What comes behind a layer; None if it cannot be run without the rest."""
         return None if layer in self.whole else self._suffixes[layer]
 
+    @property
+    def outputs_at_once(self) -> int:
+        """Of how many copies to look at the outputs at once."""
+        return self._room // max(self.output.numel(), 1) or 1
+
     def at_once(self, layer: str) -> int:
         """How many copies to run at once."""
-        largest = max((self._suffixes[layer].clean(n).numel() for n in self._suffixes[layer].makes), default=1)
-        return max(1, _ELEMENTS_AT_ONCE.get(self.output.device.type, _MOST_ELEMENTS) // largest)
+        largest = max(
+            (self._suffixes[layer].clean(number).numel() for number in self._suffixes[layer].makes), default=1
+        )
+        return self._room // max(largest, 1) or 1
+
+    @property
+    def _room(self) -> int:
+        return _ELEMENTS_AT_ONCE.get(self.output.device.type, _MOST_ELEMENTS)
 
     def run(self, layer: str, edit: Callable[[Tensor, Any], Tensor], parameters: Tensor) -> Copies:
         """The network with a layer's output changed at each of its calls, once for each row of parameters.
@@ -127,18 +151,20 @@ class CleanRun:
         suffix = self.suffix(layer)
         if suffix is None:
             runs = [self.run_whole({layer: lambda h, row=row: edit(h, row)}) for row in parameters]
-            size = len(self.output)
-            return Copies(torch.stack([output_tensor(run, size) for run in runs]), lambda copy: runs[copy])
+            outputs = [output_tensor(run, self._batch.size) for run in runs]
+            return Copies(torch.stack(outputs), lambda copy: runs[copy])
         with self.replaying():
             values = suffix.many(lambda row: suffix.run(lambda h: edit(h, row)), parameters)
         return self.copies(values, len(parameters))
 
     def run_whole(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Any:
         """What the whole network returns with outputs of layers changed, samples first."""
-        turned = {
-            layer: unit_edit(self._network, layer, lambda h, _, edit=edit: edit(h)) for layer, edit in edits.items()
-        }
-        with self._prepared(turned) as (args, kwargs):
+
+        def turned(layer: str) -> Edit:
+            return unit_edit(self._network, layer, lambda output, _: edits[layer](output))
+
+        own = {layer: turned(layer) for layer in edits}
+        with running(self._network, self._batch, own, self._forward_context) as (args, kwargs):
             return self._network(*args, **kwargs)
 
     def copies(self, values: Mapping[int, Tensor], num: int) -> Copies:
@@ -160,14 +186,6 @@ class CleanRun:
         """Around what is run from the tape: no gradients; what autocast did is on the tape."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.output.device.type, enabled=False):
             yield
-
-    @contextmanager
-    def _prepared(self, edits: Mapping[str, Edit]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-        """Around a run of the whole network: what it is given, copied, for it may change that in place."""
-        with unchanged(self._network), torch.inference_mode(False), torch.no_grad(), patched(self._network, edits):
-            args, kwargs = map_tensors(torch.clone, self._given)
-            with self._forward_context():
-                yield args, kwargs
 
     def _find(self, tensor: Tensor) -> Tensor:
         self._returned.append((tensor, self._tape.number(tensor)))
@@ -195,7 +213,7 @@ class CleanRun:
     def _probe(self) -> None:
         """Whether the tape gives what the whole network does, for changes in front of all others."""
         probed: list[str] = []
-        for layer in sorted(self._marks, key=lambda layer: self._marks[layer][0]):
+        for layer in reversed(self.order):
             mark = self._marks[layer][0]
             if layer in self.whole or any(mark in self._suffixes[other].changed for other in probed):
                 continue
@@ -209,7 +227,7 @@ class CleanRun:
             with self.replaying():
                 values = self._suffixes[layer].run(halved)
             found = values.get(self._output, self.output)
-            expected = output_tensor(self.run_whole({layer: halved}), len(self.output))
+            expected = output_tensor(self.run_whole({layer: halved}), self._batch.size)
             scale = float(self.output.abs().max())
             if found.shape != expected.shape or not torch.allclose(
                 found, expected, rtol=_CLOSE, atol=_CLOSE * scale, equal_nan=True

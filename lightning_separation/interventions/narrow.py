@@ -8,7 +8,9 @@ one channel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +33,7 @@ _POOL = {
 _NORMALIZE = {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm"}
 _RESHAPE = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
 _FULL = (torch.float32, torch.float64)
+_MOST_LOST = 0.75  # share of the largest output that a difference may take away
 
 
 class Narrow(NamedTuple):
@@ -100,6 +103,30 @@ def lead(suffix: Suffix, mark: int, changed: Tensor, axis: int, units: Tensor) -
     return state
 
 
+def zero_stays(suffix: Suffix, axis: int) -> list[int]:
+    """Values that keep a zero unit zero, and that all goes through that comes behind a layer.
+
+    Setting a unit to zero there is the same as in the layer itself: an activation behind it, its pooling.
+
+    Args:
+        suffix: Of a layer that runs once.
+        axis: That of the units in its output.
+    """
+    (value,) = suffix.marks
+    found = []
+    while len(readers := [op for op in suffix.ops if value in op.inputs]) == 1 and value not in suffix.reached:
+        (op,) = readers
+        zeros = Narrow(torch.zeros_like(suffix.clean(value)), axis, 1)
+        units = torch.arange(zeros.tensor.shape[axis], device=zeros.tensor.device)
+        made = _step(_Step(op, suffix, {value: zeros}, units)) if op.name in _EACH_ELEMENT | _POOL else None
+        others = {number for op in suffix.ops for number in op.inputs}.intersection(op.outputs[1:])
+        if not isinstance(made, Narrow) or made.axis != axis or others or bool(made.tensor.any()):
+            break
+        value = op.outputs[0]
+        found.append(value)
+    return found
+
+
 class _Step:
     """One operation, some of whose inputs are known at the changed units only."""
 
@@ -110,7 +137,7 @@ class _Step:
         self.axis, self.width = self.narrow[self.first][1:]
         self.before, self.after = suffix.clean(self.first), suffix.clean(op.outputs[0])
         self.places = places(units, self.width)
-        self._clean = suffix.clean
+        self._clean, self._suffix = suffix.clean, suffix
 
     def only_input(self, position: int) -> bool:
         """Whether that argument, and no other, has changed."""
@@ -131,11 +158,21 @@ class _Step:
         return out if isinstance(out, Tensor) else out[0]
 
     @property
+    def is_finite(self) -> bool:
+        """Whether the clean input and output are."""
+        return all(math.isfinite(self._suffix.largest(number)) for number in (self.first, self.op.outputs[0]))
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value of the clean output."""
+        return self._suffix.largest(self.op.outputs[0])
+
+    @property
     def changed(self) -> Tensor:
         """The changed input at the changed units."""
         return self.narrow[self.first].tensor
 
-    @property
+    @cached_property
     def added(self) -> Tensor:
         """Changed minus clean."""
         return self.changed - self.before.index_select(self.axis, self.places)
@@ -231,7 +268,7 @@ def _linear(step: _Step) -> Tensor | None:
     else:
         columns = added.unflatten(1, (copies, step.width)).transpose(0, 1)
         whole = torch.baddbmm(clean.expand(copies, *clean.shape), columns, rows.unflatten(0, (copies, step.width)))
-    return _without_cancellation(step, whole.unflatten(1, step.after.shape[:-1]))
+    return _without_cancellation(step, whole.unflatten(1, step.after.shape[:-1]), rows.abs().amax(1))
 
 
 def _convolution(step: _Step) -> Narrow | Tensor | None:
@@ -249,18 +286,26 @@ def _convolution(step: _Step) -> Narrow | Tensor | None:
     kernels = weight.index_select(1, step.units).transpose(0, 1).flatten(0, 1).unsqueeze(1)
     added = torch.convolution(step.added, kernels, None, stride, padding, dilation, False, [0], copies)
     whole = added.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
-    return _without_cancellation(step, whole)
+    gains = kernels.abs().flatten(1).sum(1).view(copies, -1).amax(1)
+    return _without_cancellation(step, whole, gains)
 
 
 def _exact(step: _Step) -> bool:
     """Whether adding to the clean output is as good as computing it: not in half precision, nor beside infinities."""
-    return step.after.dtype in _FULL and bool(step.after.isfinite().all()) and bool(step.before.isfinite().all())
+    return step.after.dtype in _FULL and step.is_finite
 
 
-def _without_cancellation(step: _Step, whole: Tensor) -> Tensor:
-    """Copies that lose most of the output are computed as a whole: a small difference of large numbers is not exact."""
-    sizes = whole.flatten(1).abs().amax(1)
-    for copy in (sizes < step.after.abs().max() / 4).nonzero().flatten().tolist():
+def _without_cancellation(step: _Step, whole: Tensor, gains: Tensor) -> Tensor:
+    """Copies that lose most of the output are computed as a whole: a small difference of large numbers is not exact.
+
+    Args:
+        step: The operation.
+        whole: ``[copies, ...]`` what came out.
+        gains: ``[copies * width]`` the most that an input of 1 at that place adds anywhere.
+    """
+    others = [axis for axis in range(step.added.ndim) if axis != step.axis]
+    most = (step.added.abs().amax(others) * gains).view(len(step.units), step.width).sum(1)
+    for copy in (most > _MOST_LOST * step.largest).nonzero().flatten().tolist():
         one = slice(copy * step.width, (copy + 1) * step.width)
         narrow = Narrow(step.changed.narrow(step.axis, one.start, step.width), step.axis, step.width)
         given = widened(narrow, step.before, step.units[copy : copy + 1])[0]

@@ -83,6 +83,11 @@ class Readout:
             return target.argmax(self.class_axis)
         return target.reshape(output.movedim(self.class_axis, -1).shape[:-1]).long()
 
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy, of values the squared error, of each sample: a mean over its positions, ``[N]``."""
+        losses = _losses(self.log_probabilities(output), output, self.targets(target, output))
+        return losses.reshape(len(output), -1).mean(1)
+
     def accuracy(self, output: Tensor, target: Tensor) -> Tensor:
         """Whether each sample is predicted right, or the share of its positions, ``[N]`` float64; NaN for values."""
         logs = self.log_probabilities(output)
@@ -155,6 +160,15 @@ def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy 
     return Readout("values")
 
 
+class _Terms(NamedTuple):
+    """Of each copy, sample and position, ``[copies, N, ...]``; ``logs`` with the classes behind."""
+
+    loss: Tensor
+    accuracy: Tensor
+    entropy: Tensor
+    logs: Tensor | None
+
+
 class Comparison:
     """How the outputs of a changed network differ from its clean output for the same samples.
 
@@ -177,15 +191,13 @@ class Comparison:
         self._readout, self._loss, self._given = readout, loss, target
         unread = target is None or (loss is not None and readout.kind == "values")
         self._target = None if target is None or unread else readout.targets(target, output)
-        self._logs = readout.log_probabilities(output)
-        self._p = None if self._logs is None else self._logs.exp()
         self._clean = self._terms(output.unsqueeze(0), lambda _: returned)
 
     @property
     def clean(self) -> Outcome:
         """Of the clean output, ``[1]`` each."""
-        loss, accuracy, entropy = (_mean(term) for term in self._clean)
-        return Outcome(loss, accuracy, torch.zeros_like(loss), entropy)
+        loss, accuracy, entropy = (_mean(term) for term in self._clean[:3])
+        return Outcome(loss, accuracy, entropy * 0, entropy)
 
     def deltas(self, outputs: Tensor, returned: Callable[[int], Any]) -> Outcome:
         """Changed minus clean.
@@ -195,30 +207,27 @@ class Comparison:
             returned: Of one copy all that the network returned; called only for a loss of the user's own.
         """
         terms = self._terms(outputs, returned)
-        loss, accuracy, entropy = (_mean(term - clean) for term, clean in zip(terms, self._clean, strict=True))
+        loss, accuracy, entropy = (_mean(term - clean) for term, clean in zip(terms[:3], self._clean[:3], strict=True))
         kl = torch.full_like(loss, torch.nan)
-        if self._p is not None and self._logs is not None:
-            logs = self._readout.log_probabilities(outputs)
-            kl = _mean((self._p * (self._logs - logs)).sum(-1))  # type: ignore[operator]  # logs as of the clean output
+        if terms.logs is not None and self._clean.logs is not None:
+            less = self._clean.logs - terms.logs
+            kl = (less.flatten(1) @ self._clean.logs.exp().flatten()).double() / max(less[0, ..., 0].numel(), 1)
         return Outcome(loss, accuracy, kl, entropy)
 
-    def _terms(self, outputs: Tensor, returned: Callable[[int], Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, correctness and entropy of each copy, sample and position, ``[copies, N, ...]``."""
+    def _terms(self, outputs: Tensor, returned: Callable[[int], Any]) -> _Terms:
         loss = correct = entropy = torch.full(outputs.shape[:2], torch.nan, dtype=torch.float64, device=outputs.device)
         logs = self._readout.log_probabilities(outputs)
         if logs is not None:
             entropy = -(logs.exp() * logs).sum(-1)
-            if self._target is not None:
-                counts = self._target >= 0  # as in torch, a negative class is one to ignore
-                target = self._target.clamp(min=0).long().unsqueeze(-1).expand(*logs.shape[:-1], 1)
-                loss = -logs.gather(-1, target).squeeze(-1)[..., counts]
-                correct = _correct(logs, self._target)[..., counts]
-        elif self._target is not None:
-            loss = (outputs.double() - self._target.double()) ** 2
+        if self._target is not None:
+            loss = _losses(logs, outputs, self._target)
+            correct = loss * torch.nan if logs is None else _correct(logs, self._target)
+            if logs is not None and not bool((self._target >= 0).all()):
+                loss, correct = (term[..., self._target >= 0] for term in (loss, correct))
         if self._loss is not None:
             losses = [self._own(returned(copy), outputs.shape[1]) for copy in range(len(outputs))]
             loss = torch.stack(losses).to(outputs.device)
-        return loss, correct, entropy
+        return _Terms(loss, correct, entropy, logs)
 
     def _own(self, returned: Any, size: int) -> Tensor:
         assert self._loss is not None
@@ -265,6 +274,14 @@ def _is_one_hot(target: Tensor, axis: int) -> bool:
 def _log(probabilities: Tensor) -> Tensor:
     """Finite also where a probability is 0."""
     return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def _losses(logs: Tensor | None, outputs: Tensor, target: Tensor) -> Tensor:
+    """Of each position; 0 for one with a negative class, which torch ignores."""
+    if logs is None:
+        return (outputs.double() - target.double()) ** 2
+    of_target = logs.gather(-1, target.clamp(min=0).long().unsqueeze(-1).expand(*logs.shape[:-1], 1)).squeeze(-1)
+    return torch.where(target < 0, 0, -of_target)
 
 
 def _correct(logs: Tensor, target: Tensor) -> Tensor:

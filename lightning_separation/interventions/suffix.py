@@ -52,6 +52,7 @@ class Suffix:
         self.marks = [mark for mark in marks if mark in needed]
         self._done = _done_after(self.ops, self.reached)
         self._one_by_one = False
+        self._largest: dict[int, float] = {}
 
     @property
     def makes(self) -> set[int]:
@@ -114,6 +115,13 @@ class Suffix:
         tensor = self._tape.values[value]
         assert tensor is not None, "a value that was let go"
         return tensor
+
+    def largest(self, value: int) -> float:
+        """The largest absolute number in it; not finite if one is not."""
+        if value not in self._largest:
+            clean = self.clean(value)
+            self._largest[value] = float(torch.stack(clean.aminmax()).abs().max()) if clean.numel() else 0.0
+        return self._largest[value]
 
     def _arguments(self, op: Op, values: Mapping[int, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Of an operation: what was computed anew, the rest as in the clean run."""

@@ -1,0 +1,89 @@
+"""What a network is given, and the conditions under which it is run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..capture.recorder import first_tensor, map_tensors
+from ..capture.replay import unchanged
+from .patching import Edit, patched
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples.
+
+    Attributes:
+        args: What the network is given.
+        size: How many samples.
+        kwargs: The same, by name.
+        target: ``[size, ...]``; None if there is none.
+    """
+
+    args: tuple[Any, ...]
+    size: int
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    target: Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: Any, target: Tensor | None = None) -> Batch:
+        """Of ``network(inputs)``, ``network(*inputs)`` for a tuple or list, ``network(**inputs)`` for a mapping.
+
+        Raises:
+            ValueError: Without samples, or if the target has another number of them.
+        """
+        first = first_tensor(inputs)
+        if first is None or not first.ndim or not len(first):
+            raise ValueError("inputs hold no tensor [N, ...] with samples")
+        if target is not None and (not target.ndim or len(target) != len(first)):
+            raise ValueError(f"{len(first)} inputs, but a target of shape {tuple(target.shape)}")
+        if isinstance(inputs, Mapping):
+            return cls((), len(first), dict(inputs), target)
+        return cls(tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), len(first), {}, target)
+
+
+@contextmanager
+def running(
+    network: nn.Module, batch: Batch, edits: Mapping[str, Edit], forward_context: Context, *, gradients: bool = False
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Around one run of the whole network, after which it is as before.
+
+    Args:
+        network: In the mode in which it is to be run.
+        batch: What it is to be given.
+        edits: By layer what is made of its output; see :func:`patched`.
+        forward_context: In what it runs.
+        gradients: Whether there is a graph.
+
+    Yields:
+        Its arguments, copied: it may change in place what it is given.
+    """
+    with ExitStack() as stack:
+        for context in (unchanged(network), torch.inference_mode(False), torch.set_grad_enabled(gradients)):
+            stack.enter_context(context)
+        if gradients:
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its recurrent nets refuse it in eval mode
+        stack.enter_context(patched(network, edits))
+        args, kwargs = map_tensors(torch.clone, (batch.args, batch.kwargs))
+        stack.enter_context(forward_context())
+        yield args, kwargs
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In eval mode; afterwards every module is in the mode in which it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
