@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,6 +52,7 @@ class Suffix:
         self.marks = [mark for mark in marks if mark in needed]
         self._done = _done_after(self.ops, self.reached)
         self._one_by_one = False
+        self._many = False  # whether several copies are being run at once
         self._largest: dict[int, float] = {}
 
     @property
@@ -80,7 +81,8 @@ class Suffix:
         values = dict(known)
         for op in ops:
             args, kwargs = self._arguments(op, values)
-            made = [x for x in tree_iter(op.function(*args, **kwargs)) if isinstance(x, Tensor)]
+            function = op.vectorized if self._many and op.vectorized is not None else op.function
+            made = [x for x in tree_iter(function(*args, **kwargs)) if isinstance(x, Tensor)]
             for number, tensor in zip(op.outputs, made, strict=True):
                 values[number] = edit(tensor) if edit is not None and number in self.marks else tensor
             for number in self._done.get(id(op), ()):
@@ -99,8 +101,7 @@ class Suffix:
         """
         if not self._one_by_one:
             try:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", ".*performance drop.*")
+                with self._vectorizing():
                     return torch.func.vmap(function, randomness="same")(parameters)
             except torch.OutOfMemoryError:
                 raise
@@ -109,6 +110,17 @@ class Suffix:
         rows = [tree_map(lambda x, row=row: x[row], parameters) for row in range(len(tree_leaves(parameters)[0]))]
         runs = [function(row) for row in rows]
         return {number: torch.stack([run[number] for run in runs]) for number in self.reached}
+
+    @contextmanager
+    def _vectorizing(self) -> Iterator[None]:
+        """No word of operations that torch runs copy by copy: they are as fast as without."""
+        self._many = True
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+        try:
+            yield
+        finally:
+            self._many = False
+            torch._C._functorch._set_vmap_fallback_warning_enabled(True)
 
     def clean(self, value: int) -> Tensor:
         """What it was in the clean run."""

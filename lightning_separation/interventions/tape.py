@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
+from .folding import folded
+
 # They look at the shape of what they are given, not at its values.
 _DRAW_BY_SHAPE = {"rand_like", "randn_like", "randint_like", "normal", "uniform", "exponential", "bernoulli", "random"}
 _MAKE_BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
@@ -38,6 +40,7 @@ class Op:
         kwargs: The same.
         inputs: Values that its result depends on.
         outputs: Values that it makes: of the tensors that ``function`` returns, in their order.
+        vectorized: What to call instead for several copies under ``torch.func.vmap``; None: the same.
         obstacle: Why it cannot be computed anew once its inputs have changed; empty if it can.
     """
 
@@ -48,6 +51,7 @@ class Op:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     obstacle: str = ""
+    vectorized: Callable[..., Any] | None = None
 
 
 class Tape:
@@ -119,7 +123,7 @@ class Tape:
         outputs = tuple(self._put(tensor) for tensor in made)
         for tensor, number in zip(changed, outputs, strict=False):
             self._mark_stale(tensor, number)
-        self.ops.append(Op(name, function, *refs, inputs, outputs, obstacle))
+        self.ops.append(Op(name, function, *refs, inputs, outputs, obstacle, folded(func, name)))
         return out
 
     def _put(self, tensor: Tensor) -> int:
