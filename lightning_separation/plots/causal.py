@@ -22,6 +22,7 @@ _OTHERS = Key("other units", GREY, "o")
 _MOST_LABELS = 3  # of each group
 _AROUND = np.array([(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)])  # right, left, above, ...
 _AROUND = np.concatenate([_AROUND, 1.8 * _AROUND])  # near first
+_MOST_COVERED = 4  # points behind a number
 _ROOM = 0.2  # of a panel's height, for numbers below units without effect
 
 
@@ -113,10 +114,10 @@ def effect_size_by_loss(
     """Correlation against causation: each unit's effect size and what the loss becomes without it, a panel a layer.
 
     Where both agree, units lie along the way from the lower left to the upper right. The two groups that leave it are
-    coloured, and the most extreme of each are numbered: at the lower right, selective but unused; at the upper left,
-    used but unselective (:func:`selective_or_used` says by what). Every panel has its own scale of the loss; effect
-    sizes go from 0 to 1. Of more than ``most_layers`` those with the largest change of the loss are shown, in the order
-    given. Equal input gives equal figures.
+    coloured, and the most extreme of each are numbered where there is room: at the lower right, selective but unused;
+    at the upper left, used but unselective (:func:`selective_or_used` says by what). Every panel has its own scale of
+    the loss; effect sizes go from 0 to 1. Of more than ``most_layers`` those with the largest change of the loss are
+    shown, in the order given. Equal input gives equal figures.
 
     Args:
         effect_size: Layer -> ``[U]``, of any sign; layers in order of execution.
@@ -235,7 +236,7 @@ def _number(
     units: NDArray[np.intp],
     named: Sequence[tuple[Key, Sequence[int]]],
 ) -> None:
-    """Numbers beside points, where they cover no other number and the fewest points."""
+    """Numbers beside points, where they cover no other number and the fewest points, if there is such a place."""
     low = np.array([panels.left[panel], panels.floor[panel] - panels.height])
     high = low + np.array([panels.width, panels.height])
     taken = np.empty((0, 2, 2))  # middles and halves of the numbers' boxes
@@ -245,10 +246,12 @@ def _number(
         middles = points[i] + _AROUND * (half + 4)
         free = np.logical_and(middles - half >= low, middles + half <= high).all(1)
         free &= ~(np.abs(middles[:, None] - taken[:, 0]) < half + taken[:, 1]).all(2).any(1)
-        if not free.any():
+        near = points[np.abs(points - points[i]).max(1) < 4 * half.max() + 20]
+        covered = (np.abs(middles[:, None] - near) < half + 3).all(2).sum(1)
+        best = np.where(free, covered, _MOST_COVERED + 1).argmin()
+        if not free[best] or covered[best] > _MOST_COVERED:  # it could not be read
             continue
-        covered = (np.abs(middles[:, None] - points) < half + 3).all(2).sum(1)
-        x, y = middles[np.where(free, covered, len(points) + 1).argmin()]
+        x, y = middles[best]
         taken = np.concatenate([taken, [[(x, y), half]]])
         place = {"weight": "bold", "ha": "center", "va": "center", "fontsize": SMALL, "zorder": 4}
         write(panels.axes, x, y, text, label="unit", color=key.color, **place)

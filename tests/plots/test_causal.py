@@ -147,6 +147,17 @@ def test_the_two_groups_differ_in_color_and_marker_and_their_numbers_are_colored
     assert numbers["1"] != numbers["6"]
 
 
+def test_no_number_stands_on_a_crowd_of_points() -> None:
+    rng = np.random.default_rng(0)
+    effect, loss = rng.uniform(0, 1, (2, 20000))
+    groups = selective_or_used(effect, loss, np.ones(20000, bool))
+    assert groups.unused.any()
+    figure = effect_size_by_loss({"fc": effect}, {"fc": loss}, {"fc": groups})
+    numbers = [text.get_position() for text in figure.axes[0].texts if text.get_label() == "unit"]
+    every = np.concatenate([points(figure, label) for label in (SELECTIVE, USED, OTHER)])
+    assert all((np.abs(every - number) < (15, 8)).all(1).sum() <= 4 for number in numbers)
+
+
 def test_layers_with_few_units_say_so_and_are_still_drawn() -> None:
     few = np.arange(9) < 5
     figure = effect_size_by_loss({"fc": EFFECT}, {"fc": LOSS}, {"fc": selective_or_used(EFFECT, LOSS, ALL, few)})
