@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analyses import (
+        Ablation,
         GroupAblation,
         HenzePenrose,
         InputFeatures,
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 # Imported when first used: reading saved runs needs no torch.
 _HOMES = {
+    "Ablation": "analyses",
     "GroupAblation": "analyses",
     "HenzePenrose": "analyses",
     "InputFeatures": "analyses",
@@ -39,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Ablation",
     "GroupAblation",
     "HenzePenrose",
     "InputFeatures",

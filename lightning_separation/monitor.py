@@ -347,7 +347,7 @@ class SeparationMonitor(Callback):
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
         try:
-            snapshot = self._capture.finish(trainer.precision_plugin.forward_context)
+            snapshot = self._capture.finish(trainer.precision_plugin.forward_context, _shows_progress(trainer))
         except NothingCapturedError as error:
             self._report(self.name, str(error))
             return
@@ -499,3 +499,9 @@ def _logged_step(trainer: Trainer) -> int:
     """Where Lightning's own ``log`` puts this validation's metrics on the x axis."""
     loop = trainer.fit_loop.epoch_loop
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def _shows_progress(trainer: Trainer) -> bool:
+    """Whether the user sees a progress bar, on this process."""
+    bar = trainer.progress_bar_callback
+    return trainer.is_global_zero and bool(getattr(bar, "is_enabled", False))

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from torch import nn
 
-from .analyses import Analysis, HenzePenrose, Significance
+from .analyses import Ablation, Analysis, HenzePenrose, Significance
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _PACKAGES = ("lightning-separation", "torch", "pytorch-lightning", "torchmetrics", "numpy", "scipy")
@@ -50,7 +50,7 @@ def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
     Raises:
         ValueError: If one is not an analysis, or two have one name.
     """
-    chosen: list[Analysis] = [HenzePenrose(), Significance()] if analyses is None else list(analyses)
+    chosen: list[Analysis] = [HenzePenrose(), Significance(), Ablation()] if analyses is None else list(analyses)
     for analysis in chosen:
         if isinstance(analysis, type) or not isinstance(analysis, Analysis):
             raise ValueError(f"analyses: {analysis!r} has no name, needs_classes and compute(snapshot), or is a class")

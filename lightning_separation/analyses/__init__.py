@@ -1,6 +1,7 @@
 """What a monitor can compute: each analysis makes findings of a snapshot."""
 
 from ..records import Findings
+from .ablation import Ablation
 from .base import Analysis, LayerAnalysis
 from .group_ablation import GroupAblation
 from .henze_penrose import HenzePenrose
@@ -11,6 +12,7 @@ from .significance import Significance
 from .weight_contributions import WeightContributions
 
 __all__ = [
+    "Ablation",
     "Analysis",
     "Findings",
     "GroupAblation",

@@ -14,10 +14,11 @@ from torch.utils.hooks import RemovableHandle
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
 from ..capture.layers import ancestors
+from ..capture.recorder import output_tensor
 from ..capture.replay import Pass
 from ..checks import check_choice, check_number, check_positive
 from ..errors import MonitorError
-from ..interventions.outcomes import output_tensor, readout_of
+from ..interventions.outcomes import readout_of
 from ..records import Findings
 from .base import LayerChoice, large_enough, reason_of
 from .significance import FEWEST_SAMPLES
@@ -109,6 +110,7 @@ class GroupAblation(LayerChoice):
         if int(enough.sum()) < 2:
             return Findings(self.axes, {})
         try:
+            snapshot.check_replay()
             score = _Score(snapshot)
         except MonitorError:
             raise

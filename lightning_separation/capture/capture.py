@@ -126,11 +126,12 @@ class Capture:
             elif self.sample.passed:
                 self._recorder.detach()
 
-    def finish(self, forward_context: Context = nullcontext) -> Snapshot:
+    def finish(self, forward_context: Context = nullcontext, shows_progress: bool = False) -> Snapshot:
         """The pass is over: remove the hooks.
 
         Args:
             forward_context: In what the network is run again where that is needed.
+            shows_progress: Whether long work on the snapshot may show a bar.
 
         Raises:
             NothingCapturedError: If the pass had no samples, or the network was never called.
@@ -147,7 +148,7 @@ class Capture:
         labels = torch.cat(self._labels) if self._labels else None
         self._check_same_samples(labels, sum(recorder.batch_rows))
         names = self._names(labels)
-        return Snapshot(recorder, labels, names, forward_context, self.report, self.explicit, self.seed)
+        return Snapshot(recorder, labels, names, forward_context, self.report, self.explicit, self.seed, shows_progress)
 
     def _batch_labels(self, batch: Any) -> Tensor | None:
         if self._labels is None:

@@ -29,6 +29,9 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
+_MOST_NUMBERS = 512  # of each sample's output that are kept to know it again
+
+
 class Recorder:
     """Keeps the sample's rows of what chosen layers compute, and of what the networks around them are given.
 
@@ -52,6 +55,7 @@ class Recorder:
         order: For every layer that ran its module's name, in order of execution.
         buffers: The rows of the layers that are held.
         calls: For every batch with rows what each network was called with.
+        outputs: For every batch with rows a part of what each network returned, to know it again.
         call_bytes: Memory that ``calls`` hold.
         batch_rows: For every batch with rows their number.
         failed: Layers that cannot be kept, and were reported.
@@ -80,6 +84,7 @@ class Recorder:
         self.order: dict[str, str] = {}
         self.buffers: dict[str, RowBuffer] = {}
         self.calls: list[dict[str, Call]] = []
+        self.outputs: list[dict[str, Tensor]] = []
         self.call_bytes = 0
         self.batch_rows: list[int] = []
         self.row_bytes: dict[str, int] = {}
@@ -130,6 +135,7 @@ class Recorder:
         self._runs.clear()
         if self._rows is not None:
             self.calls.append({})
+            self.outputs.append({})
             self.batch_rows.append(len(rows))
 
     def end_batch(self) -> None:
@@ -157,18 +163,21 @@ class Recorder:
                 call = Call((), {})
                 if self._keep_calls:
                     try:
-                        call = Call(*_take_rows((args, kwargs), self._rows, self._size))
+                        call = Call(*take_rows((args, kwargs), self._rows, self._size))
                     except Exception as error:  # as in keep
                         self._report(name, f"what it was given could not be kept: {error!r}")
                 self.calls[-1][name] = call
                 self.call_bytes += _nbytes(call)
             self._depth += 1
 
-        def leave(*_: Any) -> None:
+        def leave(_: nn.Module, __: Any, output: Any) -> None:
             if self._rows is None:
                 return
             self._depth -= 1
             if self._depth == 0:
+                if self._open == name and self._keep_calls:
+                    self.outputs[-1][name] = excerpt(output, self._size, self._rows)
+                    self.call_bytes += self.outputs[-1][name].nbytes
                 self._open = None
 
         return [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
@@ -238,7 +247,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     return value
 
 
-def _take_rows(value: Any, rows: Tensor, size: int) -> Any:
+def take_rows(value: Any, rows: Tensor, size: int) -> Any:
     """The given rows of every tensor in a structure that has ``size`` of them; the rest as it is."""
 
     def take(tensor: Tensor) -> Tensor:
@@ -272,6 +281,42 @@ def first_tensor(value: Any) -> Tensor | None:
     if isinstance(value, tuple | list):
         return next((tensor for tensor in map(first_tensor, value) if tensor is not None), None)
     return None
+
+
+def output_tensor(returned: Any, size: int) -> Tensor:
+    """The tensor that counts in what a network returned: the logits if it names them, else the first with rows.
+
+    Args:
+        returned: A tensor, tuple, list, mapping or dataclass-like output.
+        size: Samples that the network was given.
+
+    Raises:
+        ValueError: If there is no floating-point tensor with one row for each sample.
+    """
+    logits = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
+    values = list(returned.values()) if isinstance(returned, Mapping) else returned
+    candidates = [logits, *values] if isinstance(values, tuple | list) else [logits, values]
+    for candidate in candidates:
+        tensor = first_tensor(candidate)
+        if tensor is not None and tensor.is_floating_point() and tensor.ndim and len(tensor) == size:
+            return tensor
+    raise ValueError(f"the network returns a {type(returned).__name__} without floating-point rows for {size} samples")
+
+
+def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:
+    """A part of what a network returned for each sample, ``[rows, at most 512]``; empty if it returned no such thing.
+
+    Args:
+        returned: A tensor, tuple, list, mapping or dataclass-like output.
+        size: Samples that it was given.
+        rows: Which of them; None: all.
+    """
+    try:
+        output = output_tensor(returned, size).detach()
+        numbers = (output if rows is None else output.index_select(0, rows.to(output.device))).unsqueeze(-1).flatten(1)
+    except Exception:  # whatever it is, it must not end the user's validation
+        return torch.zeros(0)
+    return numbers[:, :: -(-numbers.shape[1] // _MOST_NUMBERS)].clone()
 
 
 def batch_axis(root: nn.Module, name: str) -> int:

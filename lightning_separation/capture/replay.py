@@ -60,9 +60,7 @@ def replay(
         ValueError: If the step called several networks, the network was given no tensor, or, with gradients that are
             not cut, no real one.
     """
-    if len(recorder.networks) > 1:
-        raise ValueError(f"the step calls {', '.join(recorder.networks)}: choose one by network=")
-    ((name, network),) = recorder.networks.items()
+    name, network = the_network(recorder)
     start = 0
     with unchanged(recorder.root), ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -84,6 +82,18 @@ def replay(
                 output = network(*args, **kwargs)
             visit(Pass(slice(start, start + size), leaf, output, given, made))
             start += size
+
+
+def the_network(recorder: Recorder) -> tuple[str, nn.Module]:
+    """Name and module of the one network that the step calls.
+
+    Raises:
+        ValueError: If it calls several.
+    """
+    if len(recorder.networks) > 1:
+        raise ValueError(f"the step calls {', '.join(recorder.networks)}: choose one by network=")
+    ((name, network),) = recorder.networks.items()
+    return name, network
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 from ..functional import unit_activations
 from .buffers import Pooling, RowBuffer
 from .layers import INPUT
-from .recorder import Call, Recorder, Report, first_tensor
-from .replay import Context, Pass, replay, unchanged
+from .recorder import Call, Recorder, Report, excerpt, first_tensor
+from .replay import Context, Pass, replay, the_network, unchanged
 from .units import unit_axis
+
+# What may differ when a network is run again, of its largest output: rounding, where kernels or compilers differ.
+_CLOSE, _CLOSE_ON_DEVICE, _CLOSE_IN_HALF_PRECISION = 1e-4, 5e-3, 3e-2
 
 
 class Snapshot:
@@ -26,6 +30,7 @@ class Snapshot:
         report: Told of what is left out, and why.
         explicit: Whether the user named the layers: then one that does not run is trouble.
         seed: Of what analyses draw at random.
+        shows_progress: Whether long work may show a bar.
 
     Attributes:
         layers: In order of execution; the network's input first.
@@ -35,6 +40,7 @@ class Snapshot:
         counts: ``[K]`` int64 samples of each class.
         report: ``report(layer, reason)`` for an analysis that leaves a layer out.
         seed: For an analysis that draws at random: it makes a generator of its own from it.
+        shows_progress: Whether an analysis that takes long may show a bar.
     """
 
     def __init__(
@@ -46,8 +52,10 @@ class Snapshot:
         report: Report,
         explicit: bool,
         seed: int = 0,
+        shows_progress: bool = False,
     ) -> None:
-        self.seed = seed
+        self.seed, self.shows_progress = seed, shows_progress
+        self._differs: float | None = None  # what the network gives when it is run again, from what it gave
         self.class_names = list(class_names)
         none = torch.zeros(0, dtype=torch.int64)
         self.target: Tensor | None = None
@@ -104,6 +112,68 @@ class Snapshot:
     def module(self, layer: str) -> nn.Module | None:
         """The module of a layer; None for the network's input."""
         return None if layer == INPUT else self._recorder.layers[self._recorder.order[layer]]
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that the step calls.
+
+        Raises:
+            ValueError: If it calls several.
+        """
+        return the_network(self._recorder)[1]
+
+    @property
+    def calls(self) -> list[tuple[slice, Call]]:
+        """What the network was given: rows of the sample, and its arguments cut down to them, batch by batch."""
+        name, _ = the_network(self._recorder)
+        ends = list(accumulate(self._recorder.batch_rows))
+        rows = [slice(end - size, end) for end, size in zip(ends, self._recorder.batch_rows, strict=True)]
+        return list(zip(rows, (calls[name] for calls in self._recorder.calls), strict=True))
+
+    @property
+    def forward_context(self) -> Context:
+        """In what the network is run again (the Trainer's autocast)."""
+        return self._forward_context
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory that what all chosen layers make of one sample takes."""
+        return sum(self._recorder.row_bytes.values())
+
+    @property
+    def budget(self) -> int:
+        """Bytes that activations may take while the network is run again."""
+        return self._recorder.budget
+
+    def check_replay(self) -> None:
+        """Make sure that the network, run again, gives what it gave in the pass: else what is found by changing
+        something in it would be of another network.
+
+        Raises:
+            ValueError: If it does not, with the reason.
+        """
+        if self._differs is None:
+            self._differs = 0.0
+            self.replay([], self._compare)
+        if self._differs > 0:
+            raise ValueError(
+                f"run again, the network gives another output than in the validation (by {self._differs:.2g} of the "
+                "largest): other weights (a callback that averages them?), random numbers, or it looks at whole batches"
+            )
+
+    def _compare(self, p: Pass) -> None:
+        name, _ = the_network(self._recorder)
+        batch = [rows for rows, _ in self.calls].index(p.rows)
+        before = self._recorder.outputs[batch].get(name, torch.zeros(0))
+        after = excerpt(p.output, p.rows.stop - p.rows.start)
+        if not before.numel() or before.shape != after.shape:
+            raise ValueError("the network's output in the validation is not known: nothing to check a second run by")
+        differs = ((before.double() - after.double()).abs() / before.double().abs().max()).nan_to_num(0).max().item()
+        close = _CLOSE if before.device.type == "cpu" else _CLOSE_ON_DEVICE
+        if before.dtype in (torch.float16, torch.bfloat16):
+            close = _CLOSE_IN_HALF_PRECISION
+        if differs > close:
+            self._differs = max(self._differs or 0.0, differs)
 
     @property
     def root(self) -> nn.Module:

@@ -117,15 +117,18 @@ class UnitAblation:
         network: In the mode in which it is to be run.
         layers: Names of ``network.named_modules()``.
         value: What units are replaced by.
+        axes: By layer the axis of its output, samples first, that counts the units; None: as :func:`ablate` finds it.
         references: By layer activations that means and samples are taken of.
         loss: A loss of the user's own.
         forward_context: In what the network runs.
-        advance: Told after some units how many were done.
+        advance: Told after some units how many more are done, and of how many.
 
     Attributes:
         clean: Loss, accuracy, KL (0) and entropy of the clean output; after the work.
         whole: By layer why the whole network was run for each unit.
-        units: How many units each layer has; after the work.
+        share: Of the units that are computed exactly; after the work.
+        num_units: How many there are, those counted once that lose the same in two layers; after the work.
+        advance: As given.
     """
 
     def __init__(
@@ -134,17 +137,21 @@ class UnitAblation:
         layers: Sequence[str],
         *,
         value: Value = "zero",
+        axes: Mapping[str, int] | None = None,
         references: Mapping[str, Tensor] | None = None,
         loss: Loss | None = None,
         forward_context: Context = nullcontext,
-        advance: Callable[[int], None] = lambda _: None,
+        advance: Callable[[int, int], None] = lambda steps, total: None,
     ) -> None:
         self._network, self._layers, self._value = network, layers, value
         self._references = references or {}
-        self._loss, self._forward_context, self._advance = loss, forward_context, advance
+        self._axes, self._loss, self._forward_context = axes or {}, loss, forward_context
+        self.advance = advance
         self.clean = Outcome(*torch.full((4, 1), torch.nan, dtype=torch.float64))
         self.whole: dict[str, str] = {}
-        self.units: dict[str, int] = {}
+        self.share = 1.0
+        self.num_units = 0
+        self._steps = 0
 
     def deltas(
         self,
@@ -167,7 +174,7 @@ class UnitAblation:
         sums: dict[str, Tensor] = {}
         clean = torch.zeros(4, 1, dtype=torch.float64)
         for batch in batches:
-            run = CleanRun(self._network, self._layers, batch, self._forward_context)
+            run = CleanRun(self._network, self._layers, batch, self._axes, self._forward_context)
             self.whole |= run.whole
             if plan is None:
                 plan = self._plan(run, batches, units or {}, screen, max_forwards)
@@ -192,11 +199,14 @@ class UnitAblation:
                 parts = []
                 for few in some.split(run.at_once(layer)):
                     parts.append(_copies_without(run, layer, units[few], replace))
-                    self._advance(len(few))
+                    self._step(len(few))
                 copies = parts[0] if len(parts) == 1 else Copies.joined(parts)
                 found[:, some] = torch.stack(compare.deltas(copies.outputs, copies.returned))
-        self._advance(len(units) - len(changing))
+        self._step(len(units) - len(changing))
         return Outcome(*found)
+
+    def _step(self, steps: int) -> None:
+        self.advance(steps, self._steps)
 
     def _replace(self, layer: str, output: Tensor, axis: int) -> Tensor:
         try:
@@ -230,20 +240,27 @@ class UnitAblation:
         same = _same_deltas(run, chosen) if isinstance(self._value, str) and self._value == "zero" else {}
         own = [layer for layer in run.order if layer not in same]
         num = sum(len(chosen[layer]) for layer in own)
-        share = 1.0 if screen is None else screen
-        if max_forwards is not None and num > max_forwards:
-            share = min(share, max_forwards / num)
-        estimates: dict[str, Tensor] = {}
-        if share < 1:
-            estimates = self._estimates(batches, readout)
-        return _Plan(readout, chosen, same, own, share, estimates, of_loss=target is not None)
+        self.num_units, self.share = num, 1.0 if screen is None else screen
+        if max_forwards is not None and num * self.share > max_forwards:
+            self.share = max_forwards / num
+        estimates = self._estimates(batches, readout) if self.share < 1 else {}
+        plan = _Plan(readout, chosen, same, own, self.share, estimates, of_loss=target is not None)
+        self._steps = len(batches) * sum(len(units) for units in plan.exact.values())
+        return plan
 
     def _estimates(self, batches: Sequence[Batch], readout: Readout) -> dict[str, Tensor]:
         total = sum(batch.size for batch in batches)
         sums: dict[str, Tensor] = {}
         for batch in batches:
             found = estimated_deltas(
-                self._network, self._layers, batch, self._replace, readout, self._loss, self._forward_context
+                self._network,
+                self._layers,
+                batch,
+                self._axes,
+                self._replace,
+                readout,
+                self._loss,
+                self._forward_context,
             )
             sums = {layer: sums.get(layer, 0) + found[layer] / total for layer in found}
         return sums
@@ -284,7 +301,7 @@ class _Plan:
             most = torch.arange(num, device=chosen[layer].device)
             if estimates:
                 by_size = estimates[layer][chosen[layer]].abs().argsort(descending=True, stable=True)
-                most = by_size[: math.ceil(share * num)].sort().values
+                most = by_size[: max(1, round(share * num))].sort().values
             self._places[layer] = most
         self.exact = {layer: chosen[layer][places] for layer, places in self._places.items()}
 
@@ -298,7 +315,8 @@ class _Plan:
         found[:, places] = sums[layer]
         exact = torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
         exact[places] = True
-        return AblationDeltas(*found, exact)
+        loss, accuracy, kl, entropy = found
+        return AblationDeltas(loss, accuracy, kl, entropy, exact)
 
 
 def _same_deltas(run: CleanRun, chosen: Mapping[str, Tensor]) -> dict[str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ..capture.recorder import first_tensor, map_tensors
+from ..capture.recorder import first_tensor, map_tensors, take_rows
 from ..capture.replay import unchanged
 from .patching import Edit, patched
 
@@ -48,6 +49,45 @@ class Batch:
         if isinstance(inputs, Mapping):
             return cls((), len(first), dict(inputs), target)
         return cls(tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), len(first), {}, target)
+
+    def rows(self, chosen: Tensor) -> Batch:
+        """Some of the samples, by their numbers."""
+        args, kwargs, target = take_rows((self.args, self.kwargs, self.target), chosen, self.size)
+        return Batch(args, len(chosen), kwargs, target)
+
+
+def joined(batches: Sequence[Batch], size: int) -> list[Batch]:
+    """Neighbouring batches as one, as far as they fit together, of at most so many samples."""
+    made: list[Batch] = []
+    for batch in batches:
+        both = _joined(made[-1], batch) if made and made[-1].size + batch.size <= size else None
+        if both is None:
+            made.append(batch)
+        else:
+            made[-1] = both
+    return made
+
+
+def _joined(first: Batch, second: Batch) -> Batch | None:
+    """Samples of one behind those of the other; None where anything else differs."""
+    (a, spec), (b, other) = (tree_flatten((batch.args, batch.kwargs, batch.target)) for batch in (first, second))
+    if spec != other:
+        return None
+    leaves = []
+    for x, y in zip(a, b, strict=True):
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            rows = x.ndim > 0 and y.ndim > 0 and (len(x), len(y)) == (first.size, second.size)
+            if rows and (x.shape[1:], x.dtype) == (y.shape[1:], y.dtype):
+                leaves.append(torch.cat([x, y]))
+                continue
+            same = x.shape == y.shape and torch.equal(x, y)
+        else:
+            same = type(x) is type(y) and bool(x == y)
+        if not same:
+            return None
+        leaves.append(x)
+    args, kwargs, target = tree_unflatten(leaves, spec)
+    return Batch(args, first.size + second.size, kwargs, target)
 
 
 @contextmanager

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..capture.recorder import map_tensors
+from ..capture.recorder import map_tensors, output_tensor
 from .batches import Batch, Context, running
-from .outcomes import MadeBy, output_tensor
+from .outcomes import MadeBy
 from .patching import Edit, unit_edit
 from .suffix import Suffix
 from .tape import Tape
@@ -65,6 +66,7 @@ class CleanRun:
         network: In the mode in which it is to be run.
         layers: Names of ``network.named_modules()`` whose outputs will be changed.
         batch: What it is given.
+        axes: By layer the axis of its output, samples first, that counts the units, where that is known.
         forward_context: In what it runs (the Trainer's autocast).
 
     Attributes:
@@ -84,9 +86,10 @@ class CleanRun:
         network: nn.Module,
         layers: Sequence[str],
         batch: Batch,
+        axes: Mapping[str, int] | None = None,
         forward_context: Context = nullcontext,
     ) -> None:
-        self.axes: dict[str, int] = {}
+        self.axes: dict[str, int] = dict(axes or {})
         self._network, self._batch, self._forward_context = network, batch, forward_context
         self._tape = Tape()
         self._marks: dict[str, list[int]] = {layer: [] for layer in layers}
@@ -150,7 +153,7 @@ class CleanRun:
         """
         suffix = self.suffix(layer)
         if suffix is None:
-            runs = [self.run_whole({layer: lambda h, row=row: edit(h, row)}) for row in parameters]
+            runs = [self.run_whole({layer: partial(_swapped, edit, row)}) for row in parameters]
             outputs = [output_tensor(run, self._batch.size) for run in runs]
             return Copies(torch.stack(outputs), lambda copy: runs[copy])
         with self.replaying():
@@ -197,7 +200,7 @@ class CleanRun:
                 raise ValueError(f"its output is {output.dtype}; only floating-point units can be replaced")
             own = output.clone()
             self._marks[layer].append(self._tape.number(own))
-            self.axes[layer] = axis
+            self.axes.setdefault(layer, axis)
             return own
 
         return unit_edit(self._network, layer, mark)
@@ -235,3 +238,7 @@ class CleanRun:
                 reason = "its code does something that is not seen from outside"
                 self.whole = dict.fromkeys(self._marks, reason)
                 return
+
+
+def _swapped(edit: Callable[[Tensor, Any], Tensor], row: Any, output: Tensor) -> Tensor:
+    return edit(output, row)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_iter, tree_map
 
 from .suffix import Suffix
 from .tape import Op, Ref
@@ -141,7 +141,10 @@ class _Step:
 
     def only_input(self, position: int) -> bool:
         """Whether that argument, and no other, has changed."""
-        return self.op.args[position] == Ref(self.first) and len(self.narrow) == 1
+        changed = [
+            x for x in tree_iter((self.op.args, self.op.kwargs)) if isinstance(x, Ref) and x.value in self.narrow
+        ]
+        return self.op.args[position] == Ref(self.first) and len(changed) == 1
 
     def clean(self, argument: Any) -> Any:
         """An argument that has not changed."""
@@ -172,6 +175,10 @@ class _Step:
         """The changed input at the changed units."""
         return self.narrow[self.first].tensor
 
+    def clean_but(self, given: Tensor, ref: Ref) -> Tensor:
+        """A tensor of the clean run, or the given one for the changed input."""
+        return given if ref.value == self.first else self._clean(ref.value)
+
     @cached_property
     def added(self) -> Tensor:
         """Changed minus clean."""
@@ -192,7 +199,8 @@ def _step(step: _Step) -> Narrow | Tensor | None:
 
 
 def _each_element(step: _Step) -> Narrow | None:
-    if step.after.shape != step.before.shape or any(n[1:] != (step.axis, step.width) for n in step.narrow.values()):
+    same = all(n[1:] == (step.axis, step.width) and n.tensor.ndim == step.before.ndim for n in step.narrow.values())
+    if step.after.shape != step.before.shape or not same:
         return None
 
     def aligned(ref: Ref) -> Tensor:
@@ -275,16 +283,19 @@ def _convolution(step: _Step) -> Narrow | Tensor | None:
     _, weight, bias, stride, padding, dilation, transposed, _, groups = step.op.args
     if transposed or not step.only_input(0) or (step.axis, step.width) != (1, 1):
         return None
-    weight, bias, copies = step.clean(weight), step.clean(bias), len(step.units)
+    copies = len(step.units)
+    weight, bias = step.clean(weight), step.clean(bias)
+
+    def convolve(units: Tensor, kernels: Tensor, shift: Tensor | None) -> Tensor:
+        """Each channel on its own."""
+        return torch.ops.aten.convolution(units, kernels, shift, stride, padding, dilation, False, [0], copies)
+
     if groups == step.before.shape[1] == step.after.shape[1] and groups > 1:
-        own = torch.convolution(
-            step.changed, step.of_units(weight), step.of_units(bias), stride, padding, dilation, False, [0], copies
-        )
-        return Narrow(own, 1, 1)
+        return Narrow(convolve(step.changed, weight[step.units], step.of_units(bias)), 1, 1)
     if groups != 1 or not _exact(step):
         return None
     kernels = weight.index_select(1, step.units).transpose(0, 1).flatten(0, 1).unsqueeze(1)
-    added = torch.convolution(step.added, kernels, None, stride, padding, dilation, False, [0], copies)
+    added = convolve(step.added, kernels, None)
     whole = added.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
     gains = kernels.abs().flatten(1).sum(1).view(copies, -1).amax(1)
     return _without_cancellation(step, whole, gains)
@@ -309,7 +320,7 @@ def _without_cancellation(step: _Step, whole: Tensor, gains: Tensor) -> Tensor:
         one = slice(copy * step.width, (copy + 1) * step.width)
         narrow = Narrow(step.changed.narrow(step.axis, one.start, step.width), step.axis, step.width)
         given = widened(narrow, step.before, step.units[copy : copy + 1])[0]
-        whole[copy] = step.call(lambda ref, given=given: given if ref.value == step.first else step.clean(ref))
+        whole[copy] = step.call(partial(step.clean_but, given))
     return whole
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
-
-from ..capture.recorder import first_tensor
 
 Loss = Callable[[Any, Tensor], Tensor]
 """``loss(outputs, target) -> [N]``; outputs are all that the network returns."""
@@ -94,26 +92,6 @@ class Readout:
         if logs is None:
             return torch.full((len(output),), torch.nan, dtype=torch.float64, device=output.device)
         return _correct(logs, self.targets(target, output)).reshape(len(output), -1).mean(1)
-
-
-def output_tensor(returned: Any, size: int) -> Tensor:
-    """The tensor that counts in what a network returned: the logits if it names them, else the first with rows.
-
-    Args:
-        returned: A tensor, tuple, list, mapping or dataclass-like output.
-        size: Samples that the network was given.
-
-    Raises:
-        ValueError: If there is no floating-point tensor with one row for each sample.
-    """
-    logits = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
-    values = list(returned.values()) if isinstance(returned, Mapping) else returned
-    candidates = [logits, *values] if isinstance(values, tuple | list) else [logits, values]
-    for candidate in candidates:
-        tensor = first_tensor(candidate)
-        if tensor is not None and tensor.is_floating_point() and tensor.ndim and len(tensor) == size:
-            return tensor
-    raise ValueError(f"the network returns a {type(returned).__name__} without floating-point rows for {size} samples")
 
 
 def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy | None = None) -> Readout:

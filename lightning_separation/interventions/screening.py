@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..capture.recorder import output_tensor
 from .batches import Batch, Context, running
-from .outcomes import Loss, Readout, output_tensor
+from .outcomes import Loss, Readout
 from .patching import unit_edit
 
 _DRAWS = 4  # of a class for each sample, where there is no target
@@ -20,6 +21,7 @@ def estimated_deltas(
     network: nn.Module,
     layers: Sequence[str],
     batch: Batch,
+    axes: Mapping[str, int],
     replace: Replace,
     readout: Readout,
     loss: Loss | None,
@@ -34,6 +36,7 @@ def estimated_deltas(
         network: In the mode in which it is to be run; its parameters get no gradient.
         layers: Names of ``network.named_modules()``.
         batch: What it is given.
+        axes: By layer the axis of its output that counts the units, where that is known.
         replace: What units are replaced by.
         readout: How its output is read.
         loss: A loss of the user's own.
@@ -50,7 +53,7 @@ def estimated_deltas(
     def watcher(layer: str) -> Callable[[Tensor, int], Tensor]:
         def watch(output: Tensor, axis: int) -> Tensor:
             leaf = output if output.requires_grad else output.detach().requires_grad_()
-            seen[layer].append((leaf, axis))
+            seen[layer].append((leaf, axes.get(layer, axis)))
             return leaf.clone()  # what comes behind may work in place
 
         return watch

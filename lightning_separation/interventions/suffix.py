@@ -115,12 +115,12 @@ class Suffix:
     def _vectorizing(self) -> Iterator[None]:
         """No word of operations that torch runs copy by copy: they are as fast as without."""
         self._many = True
-        torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+        _warn_of_fallback(False)
         try:
             yield
         finally:
             self._many = False
-            torch._C._functorch._set_vmap_fallback_warning_enabled(True)
+            _warn_of_fallback(True)
 
     def clean(self, value: int) -> Tensor:
         """What it was in the clean run."""
@@ -161,3 +161,9 @@ def _done_after(ops: Sequence[Op], kept: Sequence[int]) -> dict[int, list[int]]:
         if number not in kept:
             done.setdefault(op_id, []).append(number)
     return done
+
+
+def _warn_of_fallback(on: bool) -> None:
+    """Whether torch says that it runs an operation copy by copy."""
+    if (switch := getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", None)) is not None:
+        switch(on)

@@ -15,9 +15,12 @@ from torch.utils._pytree import tree_iter, tree_map
 from .folding import folded
 
 # They look at the shape of what they are given, not at its values.
-_DRAW_BY_SHAPE = {"rand_like", "randn_like", "randint_like", "normal", "uniform", "exponential", "bernoulli", "random"}
-_MAKE_BY_SHAPE = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-                  "zero", "fill"}  # fmt: skip
+_BY_SHAPE = {
+    "rand_like", "randn_like", "randint_like", "zeros_like", "ones_like", "full_like", "empty_like",
+    "new_zeros", "new_ones", "new_full", "new_empty",
+}  # fmt: skip
+# So do these if they fill a tensor in place and are given no other.
+_FILLS = {"zero", "fill", "normal", "uniform", "exponential", "bernoulli", "random"}
 
 Key = tuple[Any, ...]
 
@@ -118,12 +121,13 @@ class Tape:
             made = changed
             name, function = _out_of_place(func, args, kwargs, changed)
         inputs = tuple(dict.fromkeys(x.value for x in tree_iter(refs) if isinstance(x, Ref)))
-        if name in _DRAW_BY_SHAPE or (name in _MAKE_BY_SHAPE and not (name == "fill" and len(inputs) > 1)):
+        if name in _BY_SHAPE or (name in _FILLS and changed and len(inputs) == 1):
             inputs, obstacle = (), ""
         outputs = tuple(self._put(tensor) for tensor in made)
         for tensor, number in zip(changed, outputs, strict=False):
             self._mark_stale(tensor, number)
-        self.ops.append(Op(name, function, *refs, inputs, outputs, obstacle, folded(func, name)))
+        op_args, op_kwargs = refs
+        self.ops.append(Op(name, function, op_args, op_kwargs, inputs, outputs, obstacle, folded(func, name)))
         return out
 
     def _put(self, tensor: Tensor) -> int:
@@ -190,7 +194,7 @@ def _key(tensor: Tensor) -> Key:
     return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
-def _geometry(tensor: Tensor) -> tuple[torch.Size, tuple[int, ...], int]:
+def _geometry(tensor: Tensor) -> tuple[Any, Any, Any]:
     return tensor.shape, tensor.stride(), tensor.storage_offset()
 
 

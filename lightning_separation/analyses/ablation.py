@@ -1,0 +1,151 @@
+"""What the network loses without each single unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args
+
+import torch
+
+from ..capture import Snapshot
+from ..checks import check_choice, check_positive, check_share
+from ..errors import MonitorError
+from ..interventions.ablation import AblationDeltas, UnitAblation
+from ..interventions.batches import Batch
+from ..interventions.outcomes import Outcome
+from ..interventions.patching import Named
+from ..progress import progress
+from ..records import Findings
+from .base import LayerChoice, reason_of
+from .rerun import names_in_network, sample_batches
+from .unit_groups import can_be_removed
+
+
+@dataclass
+class Ablation(LayerChoice):
+    """What the network loses without each single unit: the change of loss, accuracy, output distribution and entropy.
+
+    Each unit of each layer is set to zero in turn, at every call of the layer, and everything behind it is computed
+    again (see :func:`lightning_separation.interventions.ablation_deltas`): a unit that tells the classes apart may not
+    be used, and one that is used may not tell them apart. Only what comes behind a layer is run again, many units at
+    once; the user's ``validation_step`` is not called. If the network, run again, does not give what it gave in the
+    validation, nothing is ablated, and the reason is said.
+
+    Args:
+        value: What a unit is replaced by: ``"zero"``, ``"mean"`` (its own over the sample) or ``"resample"`` (what it is
+            for another sample).
+        screen: Share of each layer's units to compute exactly, those with the largest first-order estimate of the
+            change of the loss; of the others the estimate stands. None: all, unless they are more than
+            ``max_forwards``.
+        max_forwards: The most units, over all layers, to compute exactly. If there are more, as large a share of each
+            layer is screened as fits in, and that is said. A unit stands for one run of the network on the sample (what
+            comes behind it costs less); layers that lose the same, as a Linear and the ReLU behind it, count once.
+        max_samples: At most so many samples are used, evenly of each class.
+        layers: Names or glob patterns that narrow the monitor's; the input is left out.
+        every_n_epochs: Narrows the monitor's schedule.
+
+    Found for each layer, for each unit: ``loss``, ``accuracy``, ``kl`` and ``entropy`` (ablated minus clean, means over
+    the samples; KL(clean || ablated) in nats) and ``exact`` (False: ``loss`` is an estimate, the others NaN); as numbers
+    ``clean_loss``, ``clean_accuracy``, ``clean_entropy``, ``max_loss`` (largest increase without one unit) and
+    ``exact_fraction``.
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> Ablation(screen=0.3).name
+        'ablation'
+    """
+
+    value: Named = "zero"
+    screen: float | None = None
+    max_forwards: int = 1500
+    max_samples: int = 256
+
+    name: ClassVar[str] = "ablation"
+    needs_classes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("value", self.value, get_args(Named))
+        check_share("screen", self.screen)
+        check_positive(max_forwards=self.max_forwards, max_samples=self.max_samples)
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        numbers = ("clean_loss", "clean_accuracy", "clean_entropy", "max_loss", "exact_fraction")
+        return {**dict.fromkeys(AblationDeltas._fields, ("unit",)), **dict.fromkeys(numbers, ())}
+
+    def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
+        """Every layer but the input; of one that runs several times all calls at once."""
+        return can_be_removed(layer)
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Ablate every unit of every chosen layer."""
+        layers = self.chosen(snapshot)
+        try:
+            snapshot.check_replay()
+            found = self._ablate(layers, snapshot) if layers else {}
+        except MonitorError:
+            raise
+        except Exception as error:  # the other analyses can still be made
+            snapshot.report(self.name, reason_of(error))
+            found = {}
+        return Findings(self.axes, found)
+
+    def _ablate(self, layers: Sequence[str], snapshot: Snapshot) -> dict[str, dict[str, Any]]:
+        """All layers together, or, if one of them makes that impossible, each on its own."""
+        batches = sample_batches(snapshot, self.max_samples)
+        try:
+            return self._together(layers, snapshot, batches, self.max_forwards)
+        except MonitorError:
+            raise
+        except Exception:
+            found: dict[str, dict[str, Any]] = {}
+            for layer in layers:
+                try:
+                    found |= self._together([layer], snapshot, batches, max(1, self.max_forwards // len(layers)))
+                except MonitorError:
+                    raise
+                except Exception as error:  # the other layers can still be ablated
+                    snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+            return found
+
+    def _together(
+        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch], max_forwards: int
+    ) -> dict[str, dict[str, Any]]:
+        names = names_in_network(snapshot, layers)
+        work = UnitAblation(
+            snapshot.network,
+            list(names.values()),
+            value=self.value,
+            axes={names[layer]: snapshot.unit_axis(layer) for layer in layers},
+            references={name: snapshot.units(layer) for layer, name in names.items()} if self.value == "mean" else None,
+            forward_context=snapshot.forward_context,
+        )
+        with progress("ablation", snapshot.shows_progress) as work.advance:
+            deltas = work.deltas(batches, screen=self.screen, max_forwards=max_forwards)
+        for layer, name in names.items():
+            if name in work.whole:
+                snapshot.report(
+                    layer, f"{self.name}: {work.whole[name]}; the whole network is run for each unit", harmless=True
+                )
+        if work.share < (self.screen or 1):
+            told = f"{work.num_units} units, max_forwards={self.max_forwards}"
+            snapshot.report(
+                self.name, f"{told}: only those with the largest estimates are computed exactly", harmless=True
+            )
+        return {layer: self._quantities(deltas[name], work.clean) for layer, name in names.items()}
+
+    def _quantities(self, deltas: AblationDeltas, clean: Outcome) -> dict[str, Any]:
+        loss = deltas.loss[deltas.loss.isfinite()]
+        return {
+            **{quantity: values.cpu() for quantity, values in deltas._asdict().items()},
+            "clean_loss": clean.loss[0],
+            "clean_accuracy": clean.accuracy[0],
+            "clean_entropy": clean.entropy[0],
+            "max_loss": loss.max().cpu() if len(loss) else torch.tensor(torch.nan, dtype=torch.float64),
+            "exact_fraction": deltas.exact.double().mean().cpu(),
+        }

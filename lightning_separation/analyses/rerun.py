@@ -1,0 +1,53 @@
+"""A snapshot's network and sample, for analyses that run it again with something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..capture import Snapshot
+from ..functional._sampling import rows_within_cap
+from ..interventions.batches import Batch, joined
+
+_TAPE = 3  # a recorded run holds about so many times what its layers put out
+
+
+def names_in_network(snapshot: Snapshot, layers: Sequence[str]) -> dict[str, str]:
+    """What layers are called in the network that the step calls.
+
+    Raises:
+        ValueError: If a layer is no part of it, or the step calls several networks.
+    """
+    names = {module: name for name, module in snapshot.network.named_modules()}
+    found = {}
+    for layer in layers:
+        module = snapshot.module(layer)
+        if module is None or module not in names:
+            raise ValueError(f"{layer} is no part of the network that the step calls")
+        found[layer] = names[module]
+    return found
+
+
+def sample_batches(snapshot: Snapshot, max_samples: int) -> list[Batch]:
+    """The first samples of the snapshot, evenly of each class, in batches as large as memory allows.
+
+    The target of a batch are the classes' own numbers.
+
+    Args:
+        snapshot: With or without classes.
+        max_samples: At most about so many: at least one of each class.
+    """
+    num = sum(rows.stop - rows.start for rows, _ in snapshot.calls)
+    kept = torch.arange(min(num, max_samples))
+    labels = None
+    if snapshot.target is not None:
+        labels = snapshot.labels[snapshot.target]
+        kept = rows_within_cap(labels, max(1, max_samples // len(snapshot.labels)), labels[:0])
+    batches = []
+    for rows, call in snapshot.calls:
+        own = kept[(kept >= rows.start) & (kept < rows.stop)]
+        if len(own):
+            target = None if labels is None else labels[rows]
+            batches.append(Batch(call.args, rows.stop - rows.start, call.kwargs, target).rows(own - rows.start))
+    return joined(batches, max(1, snapshot.budget // max(_TAPE * snapshot.row_bytes, 1)))
