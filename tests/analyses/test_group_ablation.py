@@ -5,10 +5,11 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from lightning_separation import GroupAblation, SeparationMonitor, analyze, load_run
+from lightning_separation import GroupAblation, NextLayerEffect, SeparationMonitor, Significance, analyze, load_run
 from lightning_separation.analyses.group_ablation import second_half
 from lightning_separation.analyses.unit_groups import draw_groups
 from lightning_separation.functional import neuron_significance
@@ -273,6 +274,25 @@ def test_in_a_real_fit(tmp_path):
     for one, two in zip(module.parameters(), without.parameters(), strict=True):
         assert torch.equal(one, two)
     assert [len(r.findings["group_ablation"]) for r in load_run(t.log_dir).records] == [3, 3]
+
+
+class OtherWeights(Callback):
+    """Changes the weights behind the validation, as one that averages them and swaps them back does."""
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        with torch.no_grad():
+            pl_module.net[0].weight.mul_(1.5)
+
+
+@pytest.mark.parametrize("analysis", [GroupAblation(), NextLayerEffect()])
+def test_another_network_than_the_one_that_was_validated_is_not_looked_at(tmp_path, analysis):
+    network, x, y = halves()
+    t = trainer(tmp_path, OtherWeights(), SeparationMonitor([analysis, Significance()]))
+    with pytest.warns(UserWarning, match=f"{analysis.name}: run again, the network gives another output"):
+        t.validate(Classifier(network), loader(TensorDataset(x, y)), verbose=False)
+    (record,) = load_run(t.log_dir).records
+    assert not record.findings.get(analysis.name)
+    assert record.findings["significance"]
 
 
 @pytest.mark.parametrize(
