@@ -21,10 +21,10 @@ from .suffix import Suffix
 from .tape import Op, Ref
 
 _EACH_ELEMENT = {
-    "relu", "gelu", "silu", "mish", "elu", "celu", "selu", "leaky_relu", "hardtanh", "relu6", "hardswish", "hardsigmoid",
-    "sigmoid", "tanh", "softplus", "threshold", "hardshrink", "softshrink", "log_sigmoid_forward", "exp", "neg", "abs",
-    "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "clamp_min", "clamp_max", "pow", "clone", "alias", "detach",
-    "_to_copy", "lift_fresh", "add", "sub", "rsub", "mul", "div", "maximum", "minimum", "where",
+    "relu", "gelu", "silu", "mish", "elu", "celu", "selu", "leaky_relu", "hardtanh", "relu6", "hardswish",
+    "hardsigmoid", "sigmoid", "tanh", "softplus", "threshold", "hardshrink", "softshrink", "log_sigmoid_forward", "exp",
+    "neg", "abs", "sqrt", "rsqrt", "square", "sin", "cos", "erf", "clamp", "clamp_min", "clamp_max", "pow", "clone",
+    "alias", "detach", "_to_copy", "lift_fresh", "add", "sub", "rsub", "mul", "div", "maximum", "minimum", "where",
 }  # fmt: skip
 _POOL = {
     "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d",

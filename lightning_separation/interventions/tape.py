@@ -120,6 +120,10 @@ class Tape:
                 obstacle = obstacle or f"{func} changes a tensor and makes another"
             made = changed
             name, function = _out_of_place(func, args, kwargs, changed)
+        elif name in ("view", "_unsafe_view", "view_as_complex"):
+            function = _view(func)  # what is computed anew may lie in memory in another order
+        elif name == "as_strided":
+            function, obstacle = _strided(func, args[0])
         inputs = tuple(dict.fromkeys(x.value for x in tree_iter(refs) if isinstance(x, Ref)))
         if name in _BY_SHAPE or (name in _FILLS and changed and len(inputs) == 1):
             inputs, obstacle = (), ""
@@ -156,9 +160,11 @@ class Tape:
 
     def _seen_as(self, key: Key, tensor: Tensor) -> Tensor:
         """The tensor of that place and shape in the memory of another."""
-        _, offset, size, stride, dtype = key
-        view = tensor if tensor.dtype == dtype else tensor.view(dtype)
-        return torch.empty(0, dtype=dtype, device=view.device).set_(view.untyped_storage(), offset, size, stride)
+        _, offset, size, stride, (dtype, is_conj, is_neg) = key
+        seen = torch.empty(0, dtype=dtype, device=tensor.device)
+        seen = seen.set_(tensor.untyped_storage(), offset, size, stride)
+        seen = torch._conj(seen) if is_conj else seen
+        return torch._neg_view(seen) if is_neg else seen
 
     def _refresh(self, tensor: Tensor, key: Key) -> None:
         """What changed through another tensor must be seen in this one: an operation that puts it there."""
@@ -166,7 +172,7 @@ class Tape:
         old = self._numbers[key]
         here, there = _geometry(tensor), _geometry(through)
         room = tensor.untyped_storage().nbytes() // tensor.element_size()
-        obstacle = "" if tensor.dtype == through.dtype else "one memory is used as two types"
+        obstacle = "" if _kind(tensor) == _kind(through) else "one memory is used as two types"
 
         def see(before: Tensor, change: Tensor) -> Tensor:
             memory = before.new_empty(room)
@@ -191,7 +197,12 @@ def _key(tensor: Tensor) -> Key:
     if tensor.is_nested or tensor.layout != torch.strided:
         return (id(tensor),)
     storage = tensor.untyped_storage()._cdata
-    return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    return (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), _kind(tensor))
+
+
+def _kind(tensor: Tensor) -> tuple[torch.dtype, bool, bool]:
+    """How its memory is read: a conjugate or negative is a view of the same memory."""
+    return tensor.dtype, tensor.is_conj(), tensor.is_neg()
 
 
 def _geometry(tensor: Tensor) -> tuple[Any, Any, Any]:
@@ -232,6 +243,28 @@ def _out_of_place(
         return (*(copies[i] for i in places), *(named[key] for key in names))
 
     return func.overloadpacket.__name__.rstrip("_"), on_copies
+
+
+def _view(func: Any) -> Callable[..., Any]:
+    """The same view of a tensor however it lies in memory, of a copy if need be."""
+    if func in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
+        return torch.ops.aten.reshape.default
+    return lambda x, *given: func(x.contiguous(), *given)
+
+
+def _strided(func: Any, tensor: Tensor) -> tuple[Callable[..., Any], str]:
+    """A view by strides of whatever is laid out in memory as the tensor was; and why it is not known if it is not."""
+    geometry, room = _geometry(tensor), tensor.untyped_storage().nbytes() // tensor.element_size()
+
+    def view(x: Tensor, *given: Any, **named: Any) -> Any:
+        memory = x.new_empty(room)
+        laid_out = memory.as_strided(*geometry)
+        laid_out.copy_(x)
+        return func(laid_out, *given, **named)
+
+    in_order = sorted(range(tensor.ndim), key=tensor.stride().__getitem__, reverse=True)
+    is_all = tensor.numel() == room and tensor.permute(in_order).is_contiguous()
+    return view, "" if is_all else f"{func} may see more than the tensor that it is given"
 
 
 def _obstacle(func: Any, args: Sequence[Any], random: bool) -> str:
