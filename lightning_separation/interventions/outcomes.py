@@ -192,6 +192,18 @@ class Comparison:
             kl = (less.flatten(1) @ self._clean.logs.exp().flatten()).double() / max(less[0, ..., 0].numel(), 1)
         return Outcome(loss, accuracy, kl, entropy)
 
+    def divergence(self, output: Tensor) -> Tensor:
+        """KL(clean || this) of one output ``[N, ...]``, ``[]`` with its graph.
+
+        Raises:
+            ValueError: If outputs are plain values.
+        """
+        logs = self._readout.log_probabilities(output)
+        if logs is None or self._clean.logs is None:
+            raise ValueError("plain values have no divergence")
+        clean = self._clean.logs[0]
+        return (clean.exp() * (clean - logs)).sum(-1).mean()
+
     def _terms(self, outputs: Tensor, returned: Callable[[int], Any]) -> _Terms:
         loss = correct = entropy = torch.full(outputs.shape[:2], torch.nan, dtype=torch.float64, device=outputs.device)
         logs = self._readout.log_probabilities(outputs)
