@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analyses import (
         Ablation,
+        DirectionAblation,
         GroupAblation,
         HenzePenrose,
         InputFeatures,
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 # Imported when first used: reading saved runs needs no torch.
 _HOMES = {
     "Ablation": "analyses",
+    "DirectionAblation": "analyses",
     "GroupAblation": "analyses",
     "HenzePenrose": "analyses",
     "InputFeatures": "analyses",
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "Ablation",
+    "DirectionAblation",
     "GroupAblation",
     "HenzePenrose",
     "InputFeatures",

@@ -3,6 +3,7 @@
 from ..records import Findings
 from .ablation import Ablation
 from .base import Analysis, LayerAnalysis
+from .direction_ablation import DirectionAblation
 from .group_ablation import GroupAblation
 from .henze_penrose import HenzePenrose
 from .input_features import InputFeatures
@@ -14,6 +15,7 @@ from .weight_contributions import WeightContributions
 __all__ = [
     "Ablation",
     "Analysis",
+    "DirectionAblation",
     "Findings",
     "GroupAblation",
     "HenzePenrose",

@@ -19,7 +19,7 @@ from ..capture.replay import Pass
 from ..checks import check_choice, check_number, check_positive
 from ..errors import MonitorError
 from ..interventions.outcomes import readout_of
-from ..records import Findings
+from ..records import ALL_LAYERS, Findings
 from .base import LayerChoice, large_enough, reason_of
 from .significance import FEWEST_SAMPLES
 from .unit_groups import (
@@ -32,9 +32,6 @@ from .unit_groups import (
     significant_units,
     without,
 )
-
-ALL_LAYERS = "*"
-"""Name under which the removal from all layers at once is found."""
 
 
 @dataclass

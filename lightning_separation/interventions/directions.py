@@ -120,6 +120,21 @@ def principal_directions(activations: Tensor, axis: int, num: int) -> Tensor:
     return vectors.T.flip(0)[alive][:num]
 
 
+def class_mean_directions(units: Tensor, target: Tensor, num: int) -> Tensor:
+    """Differences of the class means of each pair of classes, ``[at most num, U]`` float64, of length 1.
+
+    Args:
+        units: ``[N, U]``.
+        target: ``[N]`` places of classes.
+        num: How many, in order of the pairs.
+    """
+    means = torch.stack([units[target == place].double().mean(0) for place in target.unique()])
+    pairs = torch.combinations(torch.arange(len(means), device=means.device))[:num]
+    differences = means[pairs[:, 1]] - means[pairs[:, 0]]
+    lengths = differences.norm(dim=1, keepdim=True)
+    return (differences / lengths)[lengths.squeeze(1) > 0]
+
+
 class DirectionSearch:
     """Gradient ascent on the sphere of a layer's directions.
 

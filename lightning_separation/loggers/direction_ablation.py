@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plots import direction_kl
-from ..records import Record
+from ..records import DIRECTION_KINDS, Record
 from .cells import plain
 from .display import Display, Table, prefixed, title
 
-KINDS = ("random", "principal", "class_means", "given", "search")
-"""What the findings' numbers of kinds mean."""
 _WORDS = {
     "random": "best random",
     "principal": "best principal component",
@@ -55,7 +53,7 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
         best_unit={layer: kl for layer, (_, kl) in units.items()},
         title=title(name, "How far predictions move without one direction", record),
     )
-    there = [kind for kind in KINDS if any(kind in kinds[layer] for layer in layers)]
+    there = [kind for kind in DIRECTION_KINDS if any(kind in kinds[layer] for layer in layers)]
     rows = []
     for layer in layers:
         row = [layer, *(_strongest(kinds[layer].get(kind, np.empty(0)), kind) for kind in there)]
@@ -73,7 +71,9 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
 
 def _by_kind(values: Mapping[str, NDArray]) -> dict[str, NDArray]:
     """The KL of the directions of each kind that is there."""
-    return {kind: values["kl"][values["kind"] == i] for i, kind in enumerate(KINDS) if (values["kind"] == i).any()}
+    return {
+        kind: values["kl"][values["kind"] == i] for i, kind in enumerate(DIRECTION_KINDS) if (values["kind"] == i).any()
+    }
 
 
 def _best_units(record: Record, layers: list[str]) -> dict[str, tuple[int, float]]:

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plots import group_accuracy
-from ..records import Record
+from ..records import ALL_LAYERS, Record
 from .cells import percent, plain, signed
 from .display import Display, Table, prefixed, title
-
-ALL_LAYERS = "*"  # what all layers together are called in the findings
 
 
 def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:

@@ -1,10 +1,12 @@
 """What one analysed validation found, and its file. NumPy only."""
 
-from .findings import Findings
+from .findings import ALL_LAYERS, DIRECTION_KINDS, Findings
 from .record import Record
 from .storage import NotARecordError, forget_fit, load_record, load_run_info, save_record, save_run_info
 
 __all__ = [
+    "ALL_LAYERS",
+    "DIRECTION_KINDS",
     "Findings",
     "NotARecordError",
     "Record",

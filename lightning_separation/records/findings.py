@@ -18,6 +18,11 @@ AXES = (
 ``"repeat"``: of a random choice; ``"follower"``: layers that come behind.
 """
 
+ALL_LAYERS = "*"
+"""Stands for all layers together where findings have a layer's name."""
+DIRECTION_KINDS = ("random", "principal", "class_means", "given", "search")
+"""What the numbers of kinds of directions mean."""
+
 
 class Findings(Mapping[str, Mapping[str, NDArray]]):
     """Arrays by layer and quantity: ``findings["net.fc1"]["divergence"]``.

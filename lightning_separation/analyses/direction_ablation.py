@@ -1,0 +1,168 @@
+"""What the network loses without directions in the space of a layer's units."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..capture import Snapshot
+from ..checks import check_choice, check_positive
+from ..errors import MonitorError
+from ..interventions.clean_run import CleanRun
+from ..interventions.directions import (
+    DirectionSearch,
+    class_mean_directions,
+    principal_directions,
+    random_directions,
+    without_directions,
+)
+from ..interventions.outcomes import Comparison, readout_of
+from ..interventions.patching import unit_vector
+from ..records import DIRECTION_KINDS, Findings
+from .base import LayerAnalysis
+from .rerun import names_in_network, sample_batches
+from .unit_groups import can_be_removed
+
+Kind = Literal["random", "principal", "class_means", "search"]
+_RESTARTS, _STEPS = 3, 30  # of the search
+
+
+@dataclass
+class DirectionAblation(LayerAnalysis):
+    """What the network loses without a direction of a layer: many units at once, each a little.
+
+    Activations h become ``h - (h . v) v`` for a direction v of length 1, at every call and position, and everything
+    behind is computed again. A network can hardly notice the loss of any one unit and still depend on a few directions.
+
+    Args:
+        directions: Which: ``"random"``, evenly distributed; ``"principal"``: principal components of the layer's units;
+            ``"class_means"``: differences of the means of two classes; ``"search"``: the one whose removal moves the
+            output distribution most, found by gradient ascent
+            (:func:`lightning_separation.interventions.search_direction`); several of these; or for each layer a tensor
+            of directions ``[k, U]`` of your own.
+        count: At most so many of each kind, ``"search"`` gives one.
+        max_samples: At most so many samples are used, evenly of each class.
+        layers: Names or glob patterns that narrow the monitor's; the input is left out.
+        every_n_epochs: Narrows the monitor's schedule.
+
+    Found for each layer, for each direction: ``kl`` (KL(clean || without it), in nats), ``loss``, ``accuracy`` and
+    ``entropy`` (without it minus clean, means over the samples), ``kind`` (index into ``records.DIRECTION_KINDS``);
+    ``strongest`` (unit; the direction of the largest KL); as numbers ``max_kl``, ``clean_loss``, ``clean_accuracy``.
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> DirectionAblation(directions=["random", "search"], count=64).name
+        'direction_ablation'
+    """
+
+    directions: Kind | Sequence[Kind] | Mapping[str, Tensor] = "random"
+    count: int = 128
+    max_samples: int = 256
+
+    name: ClassVar[str] = "direction_ablation"
+    needs_classes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(count=self.count, max_samples=self.max_samples)
+        if isinstance(self.directions, Mapping):
+            for vector in (vector for vectors in self.directions.values() for vector in torch.as_tensor(vectors)):
+                unit_vector(vector)
+        for kind in self._kinds:
+            check_choice("directions", kind, get_args(Kind))
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        return {
+            **dict.fromkeys(("kl", "loss", "accuracy", "entropy", "kind"), ("direction",)),
+            **dict.fromkeys(("max_kl", "clean_loss", "clean_accuracy"), ()),
+            "strongest": ("unit",),
+        }
+
+    def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
+        """Every layer but the input, or those that directions are given for."""
+        return can_be_removed(layer) and not (isinstance(self.directions, Mapping) and layer not in self.directions)
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Remove directions from one chosen layer after the other."""
+        try:
+            snapshot.check_replay()
+        except MonitorError:
+            raise
+        except ValueError as error:
+            snapshot.report(self.name, str(error))
+            return Findings(self.axes, {})
+        return super().compute(snapshot)
+
+    def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
+        """The directions of one layer."""
+        (name,) = names_in_network(snapshot, [layer]).values()
+        axis = snapshot.unit_axis(layer)
+        vectors, kinds = self._vectors(layer, snapshot)
+        total, found, clean = 0, torch.zeros(()), torch.zeros(())
+        for batch in sample_batches(snapshot, self.max_samples):
+            run = CleanRun(snapshot.network, [name], batch, {name: axis}, snapshot.forward_context)
+            readout = readout_of(run.output, batch.target, made_by=run.made_by)
+            if not total and "search" in self._kinds:
+                search = DirectionSearch(snapshot.network, name, batch, run, snapshot.forward_context, readout)
+                best = search.climb(search.beginnings(self.count, _generator(snapshot, layer)), _RESTARTS, _STEPS)
+                vectors = torch.cat([vectors.to(best.direction), best.direction.unsqueeze(0)])
+                kinds += ["search"]
+            compare = Comparison(readout, run.output, batch.target)
+            changes = without_directions(run, name, vectors.to(run.output.device), compare)
+            found = found + torch.stack(changes).cpu() * batch.size
+            clean = clean + torch.stack(compare.clean).cpu() * batch.size
+            total += batch.size
+        if not len(vectors):
+            raise ValueError("there is no direction to remove")
+        loss, accuracy, kl, entropy = found / total
+        return {
+            "kl": kl,
+            "loss": loss,
+            "accuracy": accuracy,
+            "entropy": entropy,
+            "kind": torch.tensor([DIRECTION_KINDS.index(kind) for kind in kinds]),
+            "strongest": vectors[kl.nan_to_num(-1).argmax()].cpu(),
+            "max_kl": kl.max(),
+            "clean_loss": clean[0, 0] / total,
+            "clean_accuracy": clean[1, 0] / total,
+        }
+
+    @property
+    def _kinds(self) -> list[str]:
+        if isinstance(self.directions, Mapping):
+            return []
+        return [self.directions] if isinstance(self.directions, str) else list(self.directions)
+
+    def _vectors(self, layer: str, snapshot: Snapshot) -> tuple[Tensor, list[str]]:
+        """Directions ``[k, U]`` and the kind of each, but for the one that is searched."""
+        assert snapshot.target is not None  # needs_classes
+        activations, axis = snapshot.activations(layer), snapshot.unit_axis(layer)
+        width = activations.shape[axis]
+        made = {}
+        if isinstance(self.directions, Mapping):
+            made["given"] = torch.stack([unit_vector(v) for v in torch.as_tensor(self.directions[layer])])
+            if made["given"].shape[1] != width:
+                raise ValueError(f"directions of {made['given'].shape[1]} numbers for {width} units")
+        for kind in self._kinds:
+            if kind == "random":
+                made[kind] = random_directions(self.count, width, _generator(snapshot, layer))
+            elif kind == "principal":
+                made[kind] = principal_directions(activations, axis, self.count).cpu()
+            elif kind == "class_means":
+                made[kind] = class_mean_directions(snapshot.units(layer).cpu(), snapshot.target, self.count)
+        vectors = torch.cat([torch.zeros(0, width, dtype=torch.float64), *made.values()])
+        return vectors, [kind for kind, some in made.items() for _ in some]
+
+
+def _generator(snapshot: Snapshot, layer: str) -> torch.Generator:
+    """The same for one layer and seed whatever else is drawn."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{snapshot.seed}/{layer}".encode()))
