@@ -29,7 +29,7 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
-_MOST_NUMBERS = 512  # of each sample's output that are kept to know it again
+_MOST_NUMBERS = 64  # of each sample's output that are kept to know it again: too few to count as memory
 
 
 class Recorder:
@@ -177,7 +177,6 @@ class Recorder:
             if self._depth == 0:
                 if self._open == name and self._keep_calls:
                     self.outputs[-1][name] = excerpt(output, self._size, self._rows)
-                    self.call_bytes += self.outputs[-1][name].nbytes
                 self._open = None
 
         return [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
@@ -304,7 +303,7 @@ def output_tensor(returned: Any, size: int) -> Tensor:
 
 
 def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:
-    """A part of what a network returned for each sample, ``[rows, at most 512]``; empty if it returned no such thing.
+    """A part of what a network returned for each sample, ``[rows, at most 64]``; empty if it returned no such thing.
 
     Args:
         returned: A tensor, tuple, list, mapping or dataclass-like output.

@@ -55,7 +55,8 @@ class Run:
 
         Returns:
             ``[epochs, layers, ...]`` float64, in the order of ``epochs``, ``layers`` and ``class_names``; NaN where a
-            record lacks a layer or a class, or a layer has fewer units than the widest.
+            record lacks a layer or a class, or a layer has fewer units than the widest. What is found of all layers
+            together (``records.ALL_LAYERS``) is in the records only.
 
         Raises:
             KeyError: If no record has it; the message lists what there is.
@@ -69,7 +70,7 @@ class Run:
             (e, self.layers.index(layer)): (record.class_names, quantities[quantity])
             for e, record in enumerate(self.records)
             for layer, quantities in record.findings.get(analysis, {}).items()
-            if quantity in quantities
+            if quantity in quantities and layer in self.layers
         }
         widest = [max(array.shape[i] for _, array in found.values()) for i in range(len(axes))]
         shape = [len(classes) if axis == "class" else widest[i] for i, axis in enumerate(axes)]
