@@ -124,14 +124,15 @@ class DirectionAblation(LayerAnalysis):
         if not len(vectors):
             raise ValueError("there is no direction to remove")
         loss, accuracy, kl, entropy = found / total
+        strongest = kl.nan_to_num(-1).argmax()
         return {
             "kl": kl,
             "loss": loss,
             "accuracy": accuracy,
             "entropy": entropy,
             "kind": torch.tensor([DIRECTION_KINDS.index(kind) for kind in kinds]),
-            "strongest": vectors[kl.nan_to_num(-1).argmax()].cpu(),
-            "max_kl": kl.max(),
+            "strongest": vectors[strongest].cpu(),
+            "max_kl": kl[strongest],
             "clean_loss": clean[0, 0] / total,
             "clean_accuracy": clean[1, 0] / total,
         }

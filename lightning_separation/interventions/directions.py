@@ -69,7 +69,8 @@ def search_direction(
     Example:
         >>> network = nn.Linear(2, 2, bias=False)
         >>> _ = network.weight.data.copy_(torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
-        >>> found = search_direction(nn.Sequential(nn.Identity(), network), "0", torch.tensor([[1.0, 0.5], [2.0, -1.0]]))
+        >>> x = torch.tensor([[1.0, 0.5], [2.0, -1.0]])
+        >>> found = search_direction(nn.Sequential(nn.Identity(), network), "0", x)
         >>> found.direction.abs().argmax().item()
         0
     """
@@ -180,7 +181,7 @@ class DirectionSearch:
 
     def climb(self, beginnings: Tensor, restarts: int, steps: int) -> SearchedDirection:
         """From the best beginnings upwards."""
-        heights = self._kl(beginnings)
+        heights = self._kl(beginnings).nan_to_num(-torch.inf)
         best = [self._climb(beginnings[i], steps) for i in heights.argsort(descending=True)[:restarts]]
         return max(best, key=lambda found: float(found.kl))
 
@@ -215,5 +216,7 @@ class DirectionSearch:
         edits = {self._layer: unit_edit(self._network, self._layer, remove)}
         with running(self._network, self._batch, edits, self._forward_context, gradients=True) as (args, kwargs):
             kl = self._compare.divergence(output_tensor(self._network(*args, **kwargs), self._batch.size))
-            (gradient,) = torch.autograd.grad(kl, leaf)
-        return gradient
+            if not kl.requires_grad:  # the network cuts the graph
+                return torch.zeros_like(direction)
+            (gradient,) = torch.autograd.grad(kl, leaf, allow_unused=True)
+        return torch.zeros_like(direction) if gradient is None else gradient
