@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -27,8 +27,9 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     Returns:
         For each layer with layers behind the scalars ``next_layer_separation/<layer>`` and
         ``next_layer_shift/<layer>``: how the separation of the next layer changes, and its units' distributions move,
-        without the layer's significant units; the figure ``next_layer_figures/separation`` and the table
-        ``next_layer_tables/effects``. The monitor's name stands before each unless it is "separation".
+        without the layer's significant units; the figures ``next_layer_figures/separation`` and
+        ``next_layer_figures/shift`` and the table ``next_layer_tables/effects``. The monitor's name stands before each
+        unless it is "separation".
     """
     found = record.findings["next_layer_effect"]
     shown = Display()
@@ -40,21 +41,37 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
         shown.scalars[f"{prefixed(name, 'next_layer_separation')}/{layer}"] = change[0].item()
         shown.scalars[f"{prefixed(name, 'next_layer_shift')}/{layer}"] = shift[0].item()
     followers = np.unique(np.concatenate([found[layer]["follower"] for layer in layers])).tolist()
-    panels = {
+    figures = prefixed(name, "next_layer_figures")
+    shown.figures[f"{figures}/separation"] = partial(
+        follower_heatmap,
+        _panels(record, layers, _change),
+        [record.layers[i] for i in followers],
+        title=title(name, "What layers behind lose", record),
+    )
+    shown.figures[f"{figures}/shift"] = partial(
+        follower_heatmap,
+        _panels(record, layers, _shift),
+        [record.layers[i] for i in followers],
+        title=title(name, "How far the units of layers behind move", record),
+        value="shift of distributions",
+        signed=False,
+    )
+    shown.tables[f"{prefixed(name, 'next_layer_tables')}/effects"] = _effects(record, layers)
+    return shown
+
+
+def _panels(
+    record: Record, layers: list[str], measure: Callable[[Mapping[str, NDArray], str], NDArray]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What was removed -> layer it was removed from -> layer behind -> value."""
+    found = record.findings["next_layer_effect"]
+    return {
         words: {
-            layer: dict(zip(_behind(record, found[layer]), _change(found[layer], group).tolist(), strict=True))
+            layer: dict(zip(_behind(record, found[layer]), measure(found[layer], group).tolist(), strict=True))
             for layer in layers
         }
         for group, words in _GROUPS.items()
     }
-    shown.figures[f"{prefixed(name, 'next_layer_figures')}/separation"] = partial(
-        follower_heatmap,
-        panels,
-        [record.layers[i] for i in followers],
-        title=title(name, "What layers behind lose", record),
-    )
-    shown.tables[f"{prefixed(name, 'next_layer_tables')}/effects"] = _effects(record, layers)
-    return shown
 
 
 def _behind(record: Record, values: Mapping[str, NDArray]) -> list[str]:
@@ -63,6 +80,10 @@ def _behind(record: Record, values: Mapping[str, NDArray]) -> list[str]:
 
 def _change(values: Mapping[str, NDArray], group: str) -> NDArray:
     return values[f"separation_{group}"] - values["separation"]
+
+
+def _shift(values: Mapping[str, NDArray], group: str) -> NDArray:
+    return values[f"shift_{group}"]
 
 
 def _effects(record: Record, layers: list[str]) -> Table:

@@ -103,7 +103,7 @@ def _draw(
     figure, panels = draw_panels(
         layout.shorten(layers),
         [_note(values[layer], units[layer]) for layer in layers],
-        [scale_of(np.append(_all_of(values[layer]), units[layer])) for layer in layers],
+        [_scale(np.append(_all_of(values[layer]), units[layer])) for layer in layers],
         across=across,
         labels=("place among the directions of its kind", "KL divergence, nats"),
         keys=keys,
@@ -134,6 +134,12 @@ def _draw(
     return figure
 
 
+def _scale(values: NDArray[np.float64]) -> tuple[float, float]:
+    """As of other figures, with room for half a mark below zero: most directions lie there."""
+    low, high = scale_of(values)
+    return low - 0.05 * (high - low), high
+
+
 def _place(place: Any, reach: float) -> Any:
     """From 0 (left) to 1, with room for a mark at the left."""
     return (np.log(place) + 0.1) / (reach + 0.1)
@@ -146,5 +152,6 @@ def _note(kinds: Mapping[str, NDArray[np.float64]], unit: float) -> str:
         return "no values"
     best = float(every.max())
     if not np.isfinite(unit) or unit <= 0:
-        return f"strongest direction {layout.number(best)}"
-    return f"strongest direction {layout.number(best)}, {layout.number(best / unit, '.2g')} × the best unit"
+        return f"strongest {layout.number(best)}"
+    times = float(f"{best / unit:.2g}")
+    return f"strongest {layout.number(best)}, {layout.number(times)} × the best unit"

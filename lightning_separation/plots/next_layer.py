@@ -1,4 +1,4 @@
-"""What the layers behind lose with units of a layer: the change of their separation, removed from x measured in."""
+"""What the layers behind lose with units of a layer: a number for each pair, removed from x measured in."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def follower_heatmap(
     *,
     title: str = "",
     value: str = "change of separation",
+    signed: bool = True,
 ) -> Figure:
     """What becomes of the layers behind when units of a layer are removed: a row for each layer, a column behind.
 
-    Blue: the classes are less separated there; red: more. Zero is white and the colours mean the same in every figure,
-    −0.5 to 0.5; beyond they are those of the ends. The panels stand side by side. Where a layer is not behind, nothing
-    is drawn; cells behind without a value are hatched. Equal input gives equal figures.
+    Blue is below zero: the classes are less separated there; red above. Zero is white and the colours mean the same in
+    every figure, −0.5 to 0.5; beyond they are those of the ends. The panels stand side by side. Where a layer is not
+    behind, nothing is drawn; cells behind without a value are hatched. Equal input gives equal figures.
 
     Args:
         panels: What was removed -> layer it was removed from -> layer behind -> value; NaN means no value. All have the
@@ -38,6 +39,7 @@ def follower_heatmap(
         followers: The layers behind, in order of execution.
         title: Title of the figure.
         value: What the values are, for the colour scale.
+        signed: Whether they can be below zero; otherwise the colour scale begins there.
 
     Returns:
         A figure without a canvas: its first axes are the heatmaps, its second the colour scale.
@@ -66,7 +68,7 @@ def follower_heatmap(
     values[np.isinf(values)] = np.nan
     names = layout.shorten(rows), layout.shorten(followers, most=20)
     with matplotlib.rc_context(layout.STYLE):
-        return _draw(values, behind, list(panels), *names, [title] if title else [], value)
+        return _draw(values, behind, list(panels), *names, [title] if title else [], value, signed)
 
 
 def _draw(
@@ -77,6 +79,7 @@ def _draw(
     followers: Sequence[str],
     lines: Sequence[str],
     value: str,
+    signed: bool,
 ) -> Figure:
     num, rows, columns = values.shape
     cell_width = max(min(640 / num / columns, 64.0), 4.2)
@@ -95,7 +98,8 @@ def _draw(
     left = begin + 2 * GAP + layout.text_width(labels.values(), size)
     top = layout.title_height(lines) + layout.line_height(TEXT) + GAP / 2
     width = num * inner + (num - 1) * _BETWEEN
-    ends = {0.0: f"≤ {layout.number(-_LIMIT)}", 0.5: "0", 1.0: f"≥ {layout.number(_LIMIT)}"}
+    ends = {0.5: "0", 1.0: f"≥ {layout.number(_LIMIT)}"}
+    ends = {0.0: f"≤ {layout.number(-_LIMIT)}", **ends} if signed else {0.0: "0", 1.0: ends[1.0]}
     right = 6 * GAP + 14 + layout.text_width(ends.values()) + layout.line_height(TEXT)
     down = 2 * GAP + (wide if upright else layout.pixels(TEXT))
     below = down + layout.line_height(TEXT) + GAP
@@ -146,7 +150,7 @@ def _draw(
     axes.title.set_position((at, 1 + (2 * GAP + layout.line_height(TEXT)) / height))
 
     strip = layout.add_axes(figure, left + width + 2 * GAP, top, 14, strip_height)
-    layout.color_strip(strip, colors(np.linspace(0, 1, 65)), ends)
+    layout.color_strip(strip, colors(np.linspace(0 if signed else 0.5, 1, 65)), ends)
     beside = 1 + (2 * GAP + layout.text_width(ends.values())) / 14
     write(strip, beside, 0.5, layout.fitted(value, strip_height), rotation=90, va="center", fontsize=TEXT)
     if missing:

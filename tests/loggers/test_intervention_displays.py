@@ -131,7 +131,7 @@ TAGS = {
     },
     "next_layer_effect": {
         *(f"{kind}/{layer}" for kind in ("next_layer_separation", "next_layer_shift") for layer in ("fc1", "relu")),
-        "next_layer_figures/separation",
+        *(f"next_layer_figures/{value}" for value in ("separation", "shift")),
         "next_layer_tables/effects",
     },
 }  # fmt: skip
@@ -347,7 +347,7 @@ class TestDirectionAblation:
         ]
         figure = shown.figures["direction_figures/kl"]()
         assert "best single unit" in texts(figure, "legend")
-        assert texts(figure, "note") == ["strongest direction 0.9, 3.6 × the best unit", "strongest direction 0.5"]
+        assert texts(figure, "note") == ["strongest 0.9, 3.6 × the best unit", "strongest 0.5"]
 
     def test_without_ablation_no_unit_is_shown(self) -> None:
         found = record(direction_ablation=directions(fc1=directed([0.1], [0])))
@@ -367,6 +367,12 @@ class TestNextLayerEffect:
         assert texts(figure, "row") == ["fc1", "relu"]
         assert texts(figure, "column") == ["relu", "fc2"] * 2
         assert texts(figure, "value") == ["−0.30", "−0.40", "−0.30", "0.05", "0.05", "0.05"]
+
+    def test_another_figure_shows_how_far_its_units_move(self) -> None:
+        figure = next_layer_effect.display(full(), {}, "separation").figures["next_layer_figures/shift"]()
+        assert texts(figure, "row") == ["fc1", "relu"]
+        assert texts(figure, "value") == ["0.25"] * 6
+        assert [text.get_text() for text in figure.axes[1].texts[:2]] == ["0", "≥ 0.5"]
 
     def test_the_table_names_the_layer_that_loses_most(self) -> None:
         table = next_layer_effect.display(full(), {}, "separation").tables["next_layer_tables/effects"]

@@ -59,7 +59,7 @@ def test_search_and_the_best_unit_are_marked() -> None:
     kl = {"fc": {"random": np.array([0.1]), "search": np.array([1.0])}, "out": {"random": np.array([0.5])}}
     figure = direction_kl(kl, best_unit={"fc": 0.5})
     assert texts(figure, "legend") == ["random", "found by search", "best single unit"]
-    assert texts(figure, "note") == ["strongest direction 1, 2 × the best unit", "strongest direction 0.5"]
+    assert texts(figure, "note") == ["strongest 1, 2 × the best unit", "strongest 0.5"]
     (line,) = next(
         c for c in figure.axes[0].collections if isinstance(c, LineCollection) and c.get_label() == "best unit"
     ).get_segments()
@@ -68,6 +68,18 @@ def test_search_and_the_best_unit_are_marked() -> None:
     assert star[1] == pytest.approx(level(figure, "1"))
     assert line[0, 0] <= star[0] <= line[1, 0]
     assert "best single unit" not in texts(direction_kl(kl), "legend")
+
+
+def test_hundreds_of_times_are_written_out_and_the_note_fits_three_panels() -> None:
+    kl = {name: {"search": np.array([5.71])} for name in "abc"}
+    figure = direction_kl(kl, best_unit=dict.fromkeys(kl, 0.0143))
+    assert texts(figure, "note") == ["strongest 5.71, 400 × the best unit"] * 3
+
+
+def test_marks_at_zero_stand_above_the_labels() -> None:
+    figure = direction_kl({"fc": {"random": np.array([1.0, 0.0])}})
+    labels = [t.get_position()[1] for t in figure.axes[0].texts if t.get_label() == "column"]
+    assert points(figure, "random")[1, 1] + 5 < min(labels)
 
 
 def test_kinds_without_a_mark_of_their_own_are_drawn_too() -> None:

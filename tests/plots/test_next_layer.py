@@ -53,6 +53,16 @@ def test_one_scale_for_all_figures_blue_where_separation_is_lost() -> None:
     assert [text.get_text() for text in figure.axes[1].texts[:3]] == ["≤ −0.5", "0", "≥ 0.5"]
 
 
+def test_the_scale_of_what_is_never_negative_begins_at_zero_with_the_same_colours() -> None:
+    signed, positive = (follower_heatmap({"a": {"fc": {"out": 0.3}}}, ["out"], signed=s) for s in (True, False))
+    (one,), (other,) = signed.axes[0].images, positive.axes[0].images
+    np.testing.assert_array_equal(one.to_rgba(np.array([0.0, 0.3])), other.to_rgba(np.array([0.0, 0.3])))
+    assert [text.get_text() for text in positive.axes[1].texts[:2]] == ["0", "≥ 0.5"]
+    scale = np.asarray(positive.axes[1].collections[0].get_array()).reshape(-1, 4)
+    np.testing.assert_allclose(scale[[0, -1]], other.to_rgba(np.array([0.0, 0.5])), atol=0.01)
+    assert_legible(positive)
+
+
 def test_only_layers_behind_without_a_value_are_hatched() -> None:
     def hatched(figure) -> int:
         return sum(len(c.get_paths()) for c in figure.axes[0].collections if c.get_hatch())
