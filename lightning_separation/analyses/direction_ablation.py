@@ -107,6 +107,8 @@ class DirectionAblation(LayerAnalysis):
         (name,) = names_in_network(snapshot, [layer]).values()
         axis = snapshot.unit_axis(layer)
         vectors, kinds = self._vectors(layer, snapshot)
+        if not len(vectors) and "search" not in self._kinds:
+            raise ValueError("there is no direction to remove")
         total, found, clean = 0, torch.zeros(()), torch.zeros(())
         for batch in sample_batches(snapshot, self.max_samples):
             run = CleanRun(snapshot.network, [name], batch, {name: axis}, snapshot.forward_context)
@@ -121,8 +123,6 @@ class DirectionAblation(LayerAnalysis):
             found = found + torch.stack(changes).cpu() * batch.size
             clean = clean + torch.stack(compare.clean).cpu() * batch.size
             total += batch.size
-        if not len(vectors):
-            raise ValueError("there is no direction to remove")
         loss, accuracy, kl, entropy = found / total
         strongest = kl.nan_to_num(-1).argmax()
         return {
