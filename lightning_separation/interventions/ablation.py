@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from ..checks import check_share
 from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
-from .narrow import lead, widened, zero_stays
+from .narrow import zero_stays
 from .outcomes import Comparison, Loss, Outcome, Readout, readout_of
 from .patching import Units, Value, chosen_units, replacement
 from .screening import estimated_deltas
-from .suffix import Suffix
+from .without_units import WithoutUnits
 
 
 class AblationDeltas(NamedTuple):
@@ -187,20 +187,17 @@ class UnitAblation:
         return {layer: plan.finished(layer, sums) for layer in self._layers}
 
     def _one_layer(self, run: CleanRun, layer: str, units: Tensor, compare: Comparison) -> Outcome:
-        replace = partial(self._replace, layer, axis=run.axes[layer])
+        without = WithoutUnits(run, layer, partial(self._replace, layer, axis=run.axes[layer]))
         found = torch.zeros(4, len(units), dtype=torch.float64, device=units.device)
         found[[place for place, value in enumerate(compare.clean) if bool(value.isnan())]] = torch.nan
-        # A unit that is replaced by what it is anyway changes exactly nothing.
-        changing = _changing(run, layer, replace)[units].nonzero().squeeze(1)
-        suffix = run.suffix(layer)
-        if suffix is None or suffix.reached:
-            for some in changing.split(run.outputs_at_once):
-                parts = []
-                for few in some.split(run.at_once(layer)):
-                    parts.append(_copies_without(run, layer, units[few], replace))
-                    self._step(len(few))
-                copies = parts[0] if len(parts) == 1 else Copies.joined(parts)
-                found[:, some] = torch.stack(compare.deltas(copies.outputs, copies.returned))
+        changing = without.matter[units].nonzero().squeeze(1)
+        for some in changing.split(run.outputs_at_once) if len(changing) else ():
+            parts = []
+            for few in some.split(without.at_once):
+                parts.append(without.copies(units[few]))
+                self._step(len(few))
+            copies = parts[0] if len(parts) == 1 else Copies.joined(parts)
+            found[:, some] = torch.stack(compare.deltas(copies.outputs, copies.returned))
         self._step(len(units) - len(changing))
         return Outcome(*found)
 
@@ -334,41 +331,3 @@ def _same_deltas(run: CleanRun, chosen: Mapping[str, Tensor]) -> dict[str, str]:
 
 def _last(layer: str, same: Mapping[str, str]) -> str:
     return _last(same[layer], same) if layer in same else layer
-
-
-def _copies_without(run: CleanRun, layer: str, units: Tensor, replace: Callable[[Tensor], Tensor]) -> Copies:
-    axis, suffix = run.axes[layer], run.suffix(layer)
-    if suffix is not None and len(suffix.marks) == 1:
-        return _copies_behind(run, suffix, axis, units, replace)
-
-    def without(output: Tensor, unit: Tensor) -> Tensor:
-        place = torch.arange(output.shape[axis], device=output.device).view(-1, *(1,) * (output.ndim - axis - 1))
-        return torch.where(place == unit, replace(output), output)
-
-    return run.run(layer, without, units)
-
-
-def _copies_behind(
-    run: CleanRun, suffix: Suffix, axis: int, units: Tensor, replace: Callable[[Tensor], Tensor]
-) -> Copies:
-    """Of a layer that runs once: what comes behind, at first for the changed units only."""
-    (mark,) = suffix.marks
-    with run.replaying():
-        changed = replace(suffix.clean(mark)).index_select(axis, units)
-        state = lead(suffix, mark, changed, axis, units)
-        read = {number for op in state.rest for number in op.inputs} | set(suffix.reached)
-        known = {number: value for number, value in state.dense.items() if number in read}
-        for number in state.narrow.keys() & read:
-            known[number] = widened(state.narrow[number], suffix.clean(number), units)
-        values = suffix.many(lambda row: suffix.resume(row, state.rest), known) if state.rest else known
-    return run.copies(values, len(units))
-
-
-def _changing(run: CleanRun, layer: str, replace: Callable[[Tensor], Tensor]) -> Tensor:
-    """Which units are replaced by something else than they are, ``[U]``."""
-    axis = run.axes[layer]
-    changing = torch.zeros(run.clean(layer)[0].shape[axis], dtype=torch.bool, device=run.output.device)
-    for output in run.clean(layer):
-        differs = replace(output) != output
-        changing |= differs.movedim(axis, 0).flatten(1).any(1)
-    return changing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -123,6 +123,19 @@ class CleanRun:
         """What the layer put out at each of its calls, samples first."""
         return [self._suffixes[layer].clean(mark) for mark in self._marks[layer]]
 
+    def nbytes(self, without: Collection[int] = ()) -> int:
+        """Memory of the tape.
+
+        Args:
+            without: Addresses of tensors that do not count, such as parameters.
+        """
+        held = {
+            value.untyped_storage().data_ptr(): value.untyped_storage()
+            for value in self._tape.values
+            if value is not None
+        }
+        return sum(storage.nbytes() for address, storage in held.items() if address not in without)
+
     def suffix(self, layer: str) -> Suffix | None:
         """What comes behind a layer; None if it cannot be run without the rest."""
         return None if layer in self.whole else self._suffixes[layer]
@@ -132,12 +145,16 @@ class CleanRun:
         """Of how many copies to look at the outputs at once."""
         return self._room // max(self.output.numel(), 1) or 1
 
-    def at_once(self, layer: str) -> int:
-        """How many copies to run at once."""
-        largest = max(
-            (self._suffixes[layer].clean(number).numel() for number in self._suffixes[layer].makes), default=1
-        )
-        return self._room // max(largest, 1) or 1
+    def at_once(self, layer: str, values: Collection[int] | None = None) -> int:
+        """How many copies to run at once.
+
+        Args:
+            layer: Which is changed.
+            values: All that is computed for each copy; None: what comes behind the layer.
+        """
+        suffix = self._suffixes[layer]
+        numbers = suffix.makes if values is None else suffix.makes.intersection(values)
+        return self._room // max((suffix.clean(number).numel() for number in numbers), default=1) or 1
 
     @property
     def _room(self) -> int:

@@ -16,7 +16,11 @@ _WITH_SAMPLES = {
     "_scaled_dot_product_cudnn_attention": ("query", "key", "value"),
     "_native_multi_head_attention": ("query", "key", "value"),
     "_transformer_encoder_layer_fwd": ("src",),
+    "native_batch_norm": ("input",),
+    "_native_batch_norm_legit_no_training": ("input",),
+    "cudnn_batch_norm": ("input",),
 }
+_BY_BATCH = ("training", "train")  # arguments that say that it does
 _MASKS = ("attn_mask", "attn_bias", "mask")
 
 
@@ -55,6 +59,8 @@ class _Folded(torch.autograd.Function):
     ) -> Any:
         """Copies and samples as one axis."""
         copies = info.batch_size
+        if any(given[names.index(flag)] for flag in _BY_BATCH if flag in names):
+            raise RuntimeError(f"{function}: it looks at all samples together")
         values, dims = dict(zip(names, given, strict=True)), dict(zip(names, in_dims[3:], strict=True))
         if any(dims[name] is not None for name in names if name not in sampled):
             raise RuntimeError(f"{function}: something else than its samples differs between copies")

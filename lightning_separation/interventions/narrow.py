@@ -166,11 +166,6 @@ class _Step:
         return all(math.isfinite(self._suffix.largest(number)) for number in (self.first, self.op.outputs[0]))
 
     @property
-    def largest(self) -> float:
-        """The largest absolute value of the clean output."""
-        return self._suffix.largest(self.op.outputs[0])
-
-    @property
     def changed(self) -> Tensor:
         """The changed input at the changed units."""
         return self.narrow[self.first].tensor
@@ -276,7 +271,8 @@ def _linear(step: _Step) -> Tensor | None:
     else:
         columns = added.unflatten(1, (copies, step.width)).transpose(0, 1)
         whole = torch.baddbmm(clean.expand(copies, *clean.shape), columns, rows.unflatten(0, (copies, step.width)))
-    return _without_cancellation(step, whole.unflatten(1, step.after.shape[:-1]), rows.abs().amax(1))
+    whole = whole.unflatten(1, step.after.shape[:-1])
+    return _without_cancellation(step, whole, rows.abs(), lambda x: x.flatten(0, -2).abs())
 
 
 def _convolution(step: _Step) -> Narrow | Tensor | None:
@@ -297,8 +293,8 @@ def _convolution(step: _Step) -> Narrow | Tensor | None:
     kernels = weight.index_select(1, step.units).transpose(0, 1).flatten(0, 1).unsqueeze(1)
     added = convolve(step.added, kernels, None)
     whole = added.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
-    gains = kernels.abs().flatten(1).sum(1).view(copies, -1).amax(1)
-    return _without_cancellation(step, whole, gains)
+    gains = kernels.abs().flatten(1).sum(1).view(copies, -1)
+    return _without_cancellation(step, whole, gains, lambda x: x.abs().flatten(2).amax(2))
 
 
 def _exact(step: _Step) -> bool:
@@ -306,17 +302,25 @@ def _exact(step: _Step) -> bool:
     return step.after.dtype in _FULL and step.is_finite
 
 
-def _without_cancellation(step: _Step, whole: Tensor, gains: Tensor) -> Tensor:
+def _without_cancellation(step: _Step, whole: Tensor, gains: Tensor, largest: Callable[[Tensor], Tensor]) -> Tensor:
     """Copies that lose most of the output are computed as a whole: a small difference of large numbers is not exact.
+
+    They do if they lose most in any row or any output: others may be of another order of magnitude.
 
     Args:
         step: The operation.
         whole: ``[copies, ...]`` what came out.
-        gains: ``[copies * width]`` the most that an input of 1 at that place adds anywhere.
+        gains: ``[copies * width, outputs]`` the most that an input of 1 adds to an output.
+        largest: Makes ``[rows, channels]`` of an input or output: the largest absolute value of each.
     """
-    others = [axis for axis in range(step.added.ndim) if axis != step.axis]
-    most = (step.added.abs().amax(others) * gains).view(len(step.units), step.width).sum(1)
-    for copy in (most > _MOST_LOST * step.largest).nonzero().flatten().tolist():
+    added, clean = largest(step.added), largest(step.after)
+    shape = (len(step.units), step.width)
+    of_rows = (added * gains.amax(1)).unflatten(1, shape).sum(2) > _MOST_LOST * clean.amax(1, keepdim=True)
+    of_outputs = (added.amax(0).unsqueeze(1) * gains).unflatten(0, shape).sum(1) > _MOST_LOST * clean.amax(0)
+    for copy in (of_rows.any(0) | of_outputs.any(1)).nonzero().flatten().tolist():
+        left = largest(whole[copy])
+        if not any(bool((left.amax(axis) < (1 - _MOST_LOST) * clean.amax(axis)).any()) for axis in (0, 1)):
+            continue
         one = slice(copy * step.width, (copy + 1) * step.width)
         narrow = Narrow(step.changed.narrow(step.axis, one.start, step.width), step.axis, step.width)
         given = widened(narrow, step.before, step.units[copy : copy + 1])[0]

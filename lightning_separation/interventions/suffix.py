@@ -99,7 +99,8 @@ class Suffix:
         Returns:
             ``[copies, ...]`` of every value reached.
         """
-        if not self._one_by_one:
+        copies = len(tree_leaves(parameters)[0])
+        if copies > 1 and not self._one_by_one:
             try:
                 with self._vectorizing():
                     return torch.func.vmap(function, randomness="same")(parameters)
@@ -107,8 +108,7 @@ class Suffix:
                 raise
             except RuntimeError:
                 self._one_by_one = True  # some operation has no form for several copies
-        rows = [tree_map(lambda x, row=row: x[row], parameters) for row in range(len(tree_leaves(parameters)[0]))]
-        runs = [function(row) for row in rows]
+        runs = [function(tree_map(lambda x, copy=copy: x[copy], parameters)) for copy in range(copies)]
         return {number: torch.stack([run[number] for run in runs]) for number in self.reached}
 
     @contextmanager

@@ -76,6 +76,8 @@ class Tape:
         self._stored: dict[Any, list[int]] = {}  # storage -> values in it
         self._stale: dict[Key, tuple[Tensor, int]] = {}  # what changed through a tensor of another shape
         self._alive: list[Any] = []  # so that no memory is used twice while recording
+        self._outside: set[Any] = set()  # storages that were there before
+        self._lent: list[Tensor] = []  # tensors in them that were changed: buffers, which will be put back
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -84,14 +86,19 @@ class Tape:
             with _Recording(self):
                 yield
         finally:
-            self._stored, self._alive = {}, []
+            for tensor in self._lent:
+                self._keep_states(tensor)
+            self._stored, self._alive, self._lent = {}, [], []
 
     def number(self, tensor: Tensor) -> int:
         """The value that a tensor has now; one that no operation made becomes a constant."""
         key = _key(tensor)
         if key in self._stale:
             self._refresh(tensor, key)
-        return self._numbers[key] if key in self._numbers else self._put(tensor)
+        if key not in self._numbers:
+            self._outside.add(key[0])
+            return self._put(tensor)
+        return self._numbers[key]
 
     def keep_only(self, needed: set[int]) -> None:
         """Let go of all other values."""
@@ -130,6 +137,7 @@ class Tape:
         outputs = tuple(self._put(tensor) for tensor in made)
         for tensor, number in zip(changed, outputs, strict=False):
             self._mark_stale(tensor, number)
+        self._lent += [tensor for tensor in changed if _key(tensor)[0] in self._outside]
         op_args, op_kwargs = refs
         self.ops.append(Op(name, function, op_args, op_kwargs, inputs, outputs, obstacle, folded(func, name)))
         return out

@@ -1,0 +1,84 @@
+"""Copies of a network, each without one unit of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .clean_run import CleanRun, Copies
+from .narrow import Lead, lead, widened
+from .suffix import Suffix
+
+
+class WithoutUnits:
+    """Runs a network without single units of one of its layers, as cheaply as it allows.
+
+    Behind a layer that runs once the first steps are computed for the changed units only; else all that comes behind,
+    or, where that is not known, the whole network.
+
+    Args:
+        run: The clean run.
+        layer: One of its layers.
+        replace: Of the layer's output ``[N, ...]`` what each unit is replaced by, of the same shape.
+    """
+
+    def __init__(self, run: CleanRun, layer: str, replace: Callable[[Tensor], Tensor]) -> None:
+        self._run, self._layer, self._replace = run, layer, replace
+        self._axis = run.axes[layer]
+        self._suffix = run.suffix(layer)
+        self._narrow = self._suffix is not None and len(self._suffix.marks) == 1
+        with run.replaying():
+            self._new = [replace(output) for output in run.clean(layer)]
+
+    @property
+    def matter(self) -> Tensor:
+        """Units that are replaced by something else than they are and that the output depends on, ``[U]`` bool.
+
+        Without one of the others exactly nothing changes.
+        """
+        matter = torch.zeros(self._new[0].shape[self._axis], dtype=torch.bool, device=self._run.output.device)
+        if self._suffix is None or self._suffix.reached:
+            for output, new in zip(self._run.clean(self._layer), self._new, strict=True):
+                matter |= (new != output).movedim(self._axis, 0).flatten(1).any(1)
+        return matter
+
+    @cached_property
+    def at_once(self) -> int:
+        """How many units to take at once."""
+        if self._suffix is None or not self._narrow:
+            return self._run.at_once(self._layer)
+        state = self._lead(self._suffix, torch.zeros(1, dtype=torch.int64, device=self._run.output.device))
+        known = _read(self._suffix, state) & (state.dense.keys() | state.narrow.keys())
+        return self._run.at_once(self._layer, [*known, *(number for op in state.rest for number in op.outputs)])
+
+    def copies(self, units: Tensor) -> Copies:
+        """What the network returns without each of some units, ``[k]``."""
+        if self._suffix is None or not self._narrow:
+            return self._run.run(self._layer, self._without, units)
+        suffix = self._suffix
+        state = self._lead(suffix, units)
+        with self._run.replaying():
+            known = {number: value for number, value in state.dense.items() if number in _read(suffix, state)}
+            for number in state.narrow.keys() & _read(suffix, state):
+                known[number] = widened(state.narrow[number], suffix.clean(number), units)
+            values = suffix.many(lambda row: suffix.resume(row, state.rest), known) if state.rest else known
+        return self._run.copies(values, len(units))
+
+    def _lead(self, suffix: Suffix, units: Tensor) -> Lead:
+        (mark,) = suffix.marks
+        (new,) = self._new
+        with self._run.replaying():
+            return lead(suffix, mark, new.index_select(self._axis, units), self._axis, units)
+
+    def _without(self, output: Tensor, unit: Tensor) -> Tensor:
+        place = torch.arange(output.shape[self._axis], device=output.device)
+        place = place.view(-1, *(1,) * (output.ndim - self._axis - 1))
+        return torch.where(place == unit, self._replace(output), output)
+
+
+def _read(suffix: Suffix, state: Lead) -> set[int]:
+    """Values that are still needed."""
+    return {number for op in state.rest for number in op.inputs} | set(suffix.reached)
