@@ -107,8 +107,9 @@ def running(
         Its arguments, copied: it may change in place what it is given.
     """
     with ExitStack() as stack:
-        for context in (unchanged(network), torch.inference_mode(False), torch.set_grad_enabled(gradients)):
-            stack.enter_context(context)
+        stack.enter_context(unchanged(network))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(gradients))
         if gradients:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its recurrent nets refuse it in eval mode
         stack.enter_context(patched(network, edits))
