@@ -41,7 +41,7 @@ class SeparationMonitor(Callback):
     sample, runs its analyses on that, logs the result and saves it. Training is bit for bit the same as without it.
 
     Args:
-        analyses: What to compute; None: ``[HenzePenrose(), Significance()]``.
+        analyses: What to compute; None: ``[HenzePenrose(), Significance(), Ablation()]``.
         layers: Names or glob patterns of modules (``"encoder.*"``), as in ``named_modules()``; None: every module
             without submodules that computes something. The network's input is always there, as ``"input"``.
         every_n_epochs: The first validation is analysed, then the first at least so many epochs after the last
@@ -73,7 +73,10 @@ class SeparationMonitor(Callback):
     ``separation_tables/hardest_pairs``. Of single units: ``significant_fraction/<layer>`` (respond differently to the
     classes), ``dead_fraction/<layer>`` (the same value for every sample), ``best_effect_size/<layer>``; histograms
     ``effect_size/<layer>`` and ``neg_log10_q/<layer>``; figures ``significance_figures/<layer>``; the table
-    ``significance_tables/layers``. Figures of single layers are drawn for the first, second, fourth, eighth, ...
+    ``significance_tables/layers``. Of what the network loses without a unit: ``ablation_max_loss/<layer>`` (largest
+    increase of the loss without one unit); histograms ``ablation_loss/<layer>``; figures ``ablation_figures/<layer>``
+    and ``ablation_figures/effect_size_by_loss``; the tables ``ablation_tables/most_needed``, ``.../layers`` and
+    ``.../selective_or_used``. Figures of single layers are drawn for the first, second, fourth, eighth, ...
     record of an analysis in a fit and for its last: TensorBoard keeps ten images of a tag.
 
     EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule give them the same rhythm: a value

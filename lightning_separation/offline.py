@@ -44,7 +44,7 @@ def analyze(
     Args:
         network: Any module.
         dataloader: Batches as a DataLoader gives them.
-        analyses: What to compute; None: ``[HenzePenrose(), Significance()]``.
+        analyses: What to compute; None: ``[HenzePenrose(), Significance(), Ablation()]``.
         layers: Names or glob patterns, as in ``network.named_modules()``; None: every module without submodules that
             computes something.
         samples_per_class: At most so many samples of each class, the first that come.

@@ -21,6 +21,8 @@ from .base import LayerChoice, reason_of
 from .rerun import names_in_network, sample_batches
 from .unit_groups import can_be_removed
 
+_MOST_NAMED = 5  # layers in a message
+
 
 @dataclass
 class Ablation(LayerChoice):
@@ -96,28 +98,38 @@ class Ablation(LayerChoice):
         return Findings(self.axes, found)
 
     def _ablate(self, layers: Sequence[str], snapshot: Snapshot) -> dict[str, dict[str, Any]]:
-        """All layers together, or, if one of them makes that impossible, each on its own."""
+        """All layers together; without those that make that impossible, which are reported."""
         batches = sample_batches(snapshot, self.max_samples)
         try:
-            return self._together(layers, snapshot, batches, self.max_forwards)
+            return self._together(layers, snapshot, batches)
         except MonitorError:
             raise
         except Exception:
-            found: dict[str, dict[str, Any]] = {}
-            for layer in layers:
-                try:
-                    found |= self._together([layer], snapshot, batches, max(1, self.max_forwards // len(layers)))
-                except MonitorError:
-                    raise
-                except Exception as error:  # the other layers can still be ablated
-                    snapshot.report(layer, f"{self.name}: {reason_of(error)}")
-            return found
+            usable = self._usable(layers, snapshot, batches)
+            return self._together(usable, snapshot, batches) if usable else {}
 
-    def _together(
-        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch], max_forwards: int
-    ) -> dict[str, dict[str, Any]]:
+    def _usable(self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch]) -> list[str]:
+        """The layers of which a unit can be ablated; the others are reported.
+
+        Raises:
+            ValueError: If there is none, for one reason: then that is not for the layers to say.
+        """
+        failed: dict[str, str] = {}
+        for layer in layers:
+            try:
+                (name,) = names_in_network(snapshot, [layer]).values()
+                self._work([layer], snapshot).deltas(batches, {name: [0]})
+            except Exception as error:  # the other layers can still be ablated
+                failed[layer] = reason_of(error).removeprefix(f"{layer}: ")
+        if 1 < len(layers) == len(failed) and len(set(failed.values())) == 1:
+            raise ValueError(failed[layers[0]])
+        for layer, reason in failed.items():
+            snapshot.report(layer, f"{self.name}: {reason}")
+        return [layer for layer in layers if layer not in failed]
+
+    def _work(self, layers: Sequence[str], snapshot: Snapshot) -> UnitAblation:
         names = names_in_network(snapshot, layers)
-        work = UnitAblation(
+        return UnitAblation(
             snapshot.network,
             list(names.values()),
             value=self.value,
@@ -125,13 +137,18 @@ class Ablation(LayerChoice):
             references={name: snapshot.units(layer) for layer, name in names.items()} if self.value == "mean" else None,
             forward_context=snapshot.forward_context,
         )
+
+    def _together(
+        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch]
+    ) -> dict[str, dict[str, Any]]:
+        names, work = names_in_network(snapshot, layers), self._work(layers, snapshot)
         with progress("ablation", snapshot.shows_progress) as work.advance:
-            deltas = work.deltas(batches, screen=self.screen, max_forwards=max_forwards)
-        for layer, name in names.items():
-            if name in work.whole:
-                snapshot.report(
-                    layer, f"{self.name}: {work.whole[name]}; the whole network is run for each unit", harmless=True
-                )
+            deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards)
+        for reason in dict.fromkeys(work.whole.values()):
+            concerned = [layer for layer, name in names.items() if work.whole.get(name) == reason]
+            more = f" and {len(concerned) - _MOST_NAMED} more" if len(concerned) > _MOST_NAMED else ""
+            told = f"{', '.join(concerned[:_MOST_NAMED])}{more}: {reason}"
+            snapshot.report(self.name, f"{told}; the whole network is run for each unit", harmless=True)
         if work.share < (self.screen or 1):
             told = f"{work.num_units} units, max_forwards={self.max_forwards}"
             snapshot.report(

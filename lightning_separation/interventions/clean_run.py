@@ -27,7 +27,7 @@ _KEEPS_VALUES = {
     "transpose", "permute", "slice", "expand",
 }  # fmt: skip
 _CLOSE = 1e-4  # of the largest output; on a GPU the same work may be summed in another order
-_ELEMENTS_AT_ONCE = {"cpu": 2**20}  # of the largest tensor, so that it stays near the processor's caches
+_ELEMENTS_AT_ONCE = {"cpu": 2**19}  # of the largest tensor, so that it stays near the processor's caches
 _MOST_ELEMENTS = 2**26
 
 

@@ -63,9 +63,10 @@ class Readout:
             return _log(torch.stack((1 - scores, scores), -1))
         assert self.class_axis is not None
         scores = scores.movedim(self.class_axis, -1)
-        if self.kind == "logits":
-            return log_softmax(scores, -1)
-        return _log(scores) if self.kind == "probabilities" else scores
+        if self.kind == "probabilities":
+            return _log(scores)
+        logs = log_softmax(scores, -1) if self.kind == "logits" else scores
+        return logs.clamp(min=torch.finfo(torch.float32).min)  # of a class ruled out by -inf: 0 log 0 is 0
 
     def targets(self, target: Tensor, output: Tensor) -> Tensor:
         """The target in the shape and on the device of the output; of classes their numbers.

@@ -85,7 +85,13 @@ def _scores(returned: object, batch: Batch, readout: Readout, loss: Loss | None)
     assert batch.target is not None
     if loss is not None:
         return loss(returned, batch.target).sum()
-    return readout.loss(output_tensor(returned, batch.size), batch.target).sum()
+    output = output_tensor(returned, batch.size)
+    losses = readout.loss(output, batch.target)
+    if readout.class_axis is None:
+        return losses.sum()
+    # As in the exact mean, positions whose class is negative do not count.
+    targets = readout.targets(batch.target, output)
+    return losses.sum() * (targets.numel() / max(int((targets >= 0).sum()), 1))
 
 
 def _drawn(returned: object, batch: Batch, readout: Readout) -> list[Tensor]:
