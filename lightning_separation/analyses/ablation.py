@@ -35,8 +35,8 @@ class Ablation(LayerChoice):
     validation, nothing is ablated, and the reason is said.
 
     Args:
-        value: What a unit is replaced by: ``"zero"``, ``"mean"`` (its own over the sample) or ``"resample"`` (what it is
-            for another sample).
+        value: What a unit is replaced by: ``"zero"``, ``"mean"`` (its own over the sample) or ``"resample"`` (what it
+            is for another sample).
         screen: Share of each layer's units to compute exactly, those with the largest first-order estimate of the
             change of the loss; of the others the estimate stands. None: all, unless they are more than
             ``max_forwards``.
@@ -47,9 +47,9 @@ class Ablation(LayerChoice):
         layers: Names or glob patterns that narrow the monitor's; the input is left out.
         every_n_epochs: Narrows the monitor's schedule.
 
-    Found for each layer, for each unit: ``loss``, ``accuracy``, ``kl`` and ``entropy`` (ablated minus clean, means over
-    the samples; KL(clean || ablated) in nats) and ``exact`` (False: ``loss`` is an estimate, the others NaN); as numbers
-    ``clean_loss``, ``clean_accuracy``, ``clean_entropy``, ``max_loss`` (largest increase without one unit) and
+    Found for each layer, for each unit: ``loss``, ``accuracy``, ``kl`` and ``entropy`` (ablated minus clean, means
+    over the samples; KL(clean || ablated) in nats) and ``exact`` (False: ``loss`` is an estimate, the others NaN); as
+    numbers ``clean_loss``, ``clean_accuracy``, ``clean_entropy``, ``max_loss`` (largest increase without one unit) and
     ``exact_fraction``.
 
     Raises:
