@@ -26,7 +26,7 @@ def check_number(name: str, value: float, low: float = float("-inf"), high: floa
         raise ValueError(f"{name} must be a number above {low} and below {high}, not {value!r}")
 
 
-def check_share(name: str, value: float | None) -> None:
-    """Raise ValueError unless the value is None or above 0 and at most 1."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1):
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless the value is above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
         raise ValueError(f"{name} must be above 0 and at most 1, not {value!r}")

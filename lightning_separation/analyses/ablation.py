@@ -71,7 +71,8 @@ class Ablation(LayerChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("value", self.value, get_args(Named))
-        check_share("screen", self.screen)
+        if self.screen is not None:
+            check_share("screen", self.screen)
         check_positive(max_forwards=self.max_forwards, max_samples=self.max_samples)
 
     @property

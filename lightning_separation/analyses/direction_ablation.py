@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -25,7 +24,7 @@ from ..interventions.outcomes import Comparison, readout_of
 from ..interventions.patching import unit_vector
 from ..records import DIRECTION_KINDS, Findings
 from .base import LayerAnalysis
-from .rerun import names_in_network, sample_batches
+from .rerun import names_in_network, private_generator, sample_batches
 from .unit_groups import can_be_removed
 
 Kind = Literal["random", "principal", "class_means", "search"]
@@ -115,7 +114,9 @@ class DirectionAblation(LayerAnalysis):
             readout = readout_of(run.output, batch.target, made_by=run.made_by)
             if not total and "search" in self._kinds:
                 search = DirectionSearch(snapshot.network, name, batch, run, snapshot.forward_context, readout)
-                best = search.climb(search.beginnings(self.count, _generator(snapshot, layer)), _RESTARTS, _STEPS)
+                best = search.climb(
+                    search.beginnings(self.count, private_generator(snapshot.seed, layer)), _RESTARTS, _STEPS
+                )
                 vectors = torch.cat([vectors.to(best.direction), best.direction.unsqueeze(0)])
                 kinds += ["search"]
             compare = Comparison(readout, run.output, batch.target)
@@ -155,15 +156,10 @@ class DirectionAblation(LayerAnalysis):
                 raise ValueError(f"directions of {made['given'].shape[1]} numbers for {width} units")
         for kind in self._kinds:
             if kind == "random":
-                made[kind] = random_directions(self.count, width, _generator(snapshot, layer))
+                made[kind] = random_directions(self.count, width, private_generator(snapshot.seed, layer))
             elif kind == "principal":
                 made[kind] = principal_directions(activations, axis, self.count).cpu()
             elif kind == "class_means":
                 made[kind] = class_mean_directions(snapshot.units(layer).cpu(), snapshot.target, self.count)
         vectors = torch.cat([torch.zeros(0, width, dtype=torch.float64), *made.values()])
         return vectors, [kind for kind, some in made.items() for _ in some]
-
-
-def _generator(snapshot: Snapshot, layer: str) -> torch.Generator:
-    """The same for one layer and seed whatever else is drawn."""
-    return torch.Generator().manual_seed(zlib.crc32(f"{snapshot.seed}/{layer}".encode()))

@@ -16,7 +16,7 @@ from ..capture.buffers import Pooling
 from ..capture.layers import ancestors
 from ..capture.recorder import output_tensor
 from ..capture.replay import Pass
-from ..checks import check_choice, check_number, check_positive
+from ..checks import check_choice, check_number, check_positive, check_share
 from ..errors import MonitorError
 from ..interventions.outcomes import readout_of
 from ..records import ALL_LAYERS, Findings
@@ -27,7 +27,6 @@ from .unit_groups import (
     TooFewUnitsError,
     UnitGroups,
     can_be_removed,
-    check_fraction,
     draw_groups,
     significant_units,
     without,
@@ -81,7 +80,7 @@ class GroupAblation(LayerChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fraction(self.fraction)
+        check_share("fraction", self.fraction)
         check_positive(repeats=self.repeats)
         check_choice("counts", self.counts, get_args(Counts))
         check_number("alpha", self.alpha, 0, 1)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
-from ..checks import check_choice, check_number
+from ..checks import check_choice, check_number, check_share
 from ..errors import MonitorError
 from ..functional import henze_penrose_divergence
 from ..functional.kolmogorov_smirnov import kolmogorov_smirnov_distance
 from ..records import Findings
 from .base import LayerChoice, large_enough, reason_of
 from .henze_penrose import FEWEST_SAMPLES
-from .unit_groups import TooFewUnitsError, can_be_removed, check_fraction, draw_groups, significant_units, without
+from .unit_groups import TooFewUnitsError, can_be_removed, draw_groups, significant_units, without
 
 
 @dataclass
@@ -64,7 +64,7 @@ class NextLayerEffect(LayerChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fraction(self.fraction)
+        check_share("fraction", self.fraction)
         check_number("alpha", self.alpha, 0, 1)
         check_choice("pooling", self.pooling, get_args(Pooling))
 

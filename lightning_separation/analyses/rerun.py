@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,11 @@ from ..functional._sampling import rows_within_cap
 from ..interventions.batches import Batch, joined
 
 _TAPE = 3  # a recorded run holds about so many times what its layers put out
+
+
+def private_generator(seed: int, layer: str) -> torch.Generator:
+    """The same for one seed and layer, whatever else is drawn."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {layer}".encode()))
 
 
 def names_in_network(snapshot: Snapshot, layers: Sequence[str]) -> dict[str, str]:

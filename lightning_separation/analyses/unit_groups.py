@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
-from ..checks import check_number
 from ..functional import neuron_significance
 from ..interventions.patching import patched, replace_units
+from .rerun import private_generator
 
 Counts = Literal["equal", "each"]
 
@@ -74,7 +73,7 @@ def draw_groups(
         )
     if counts == "equal":
         sizes = [min(sizes)] * 2
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {layer}".encode()))
+    generator = private_generator(seed, layer)
     significant, others = (
         torch.stack([kind[torch.randperm(len(kind), generator=generator)[:size]] for _ in range(repeats)])
         for kind, size in zip(kinds, sizes, strict=True)
@@ -104,10 +103,3 @@ def without(snapshot: Snapshot, units: Mapping[str, Tensor]) -> AbstractContextM
 def can_be_removed(layer: str) -> bool:
     """Whether units of a layer can be removed: not of the network's input, nor of one call of a module alone."""
     return layer != INPUT and "#" not in layer
-
-
-def check_fraction(fraction: float) -> None:
-    """Raise ValueError unless it is a number above 0 and at most 1."""
-    check_number("fraction", fraction, 0)
-    if fraction > 1:
-        raise ValueError(f"fraction must be at most 1, not {fraction}")

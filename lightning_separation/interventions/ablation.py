@@ -98,7 +98,8 @@ def ablation_deltas(
         >>> [round(delta, 4) for delta in deltas.loss.tolist()], deltas.accuracy.tolist()
         ([0.6446, 0.0], [0.0, 0.0])
     """
-    check_share("screen", screen)
+    if screen is not None:
+        check_share("screen", screen)
     layers = [layer] if isinstance(layer, str) else list(layer)
     chosen = units if isinstance(units, Mapping) else dict.fromkeys(layers, units)
     work = UnitAblation(network, layers, value=value, loss=loss)
