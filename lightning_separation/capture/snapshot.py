@@ -146,8 +146,9 @@ class Snapshot:
         return self._recorder.budget
 
     def check_replay(self) -> None:
-        """Make sure that the network, run again, gives what it gave in the pass: else what is found by changing
-        something in it would be of another network.
+        """Make sure that the network, run again, gives what it gave in the pass.
+
+        Else what is found by changing something in it would be of another network.
 
         Raises:
             ValueError: If it does not, with the reason.

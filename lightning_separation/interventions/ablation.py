@@ -21,6 +21,9 @@ from .screening import estimated_deltas
 from .without_units import WithoutUnits
 
 
+_ROUNDING = 1e-9  # of a share times a number of units
+
+
 class AblationDeltas(NamedTuple):
     """Of each unit what changes without it: ablated minus clean, means over the samples; NaN where undefined.
 
@@ -166,8 +169,8 @@ class UnitAblation:
             batches: The sample.
             units: By layer which; None: all.
             screen: Share of each layer's units to compute exactly; None: all.
-            max_forwards: At most about so many units in all are computed exactly, as large a share of each layer. Layers
-                of the same deltas count once.
+            max_forwards: At most so many units in all are computed exactly (but one of each layer), as large a share of
+                each layer. Layers of the same deltas count once.
         """
         total = sum(batch.size for batch in batches)
         plan: _Plan | None = None
@@ -298,7 +301,7 @@ class _Plan:
             most = torch.arange(num, device=chosen[layer].device)
             if estimates:
                 by_size = estimates[layer][chosen[layer]].abs().argsort(descending=True, stable=True)
-                most = by_size[: max(1, round(share * num))].sort().values
+                most = by_size[: max(1, math.floor(share * num + _ROUNDING))].sort().values
             self._places[layer] = most
         self.exact = {layer: chosen[layer][places] for layer, places in self._places.items()}
 

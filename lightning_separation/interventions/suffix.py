@@ -66,7 +66,7 @@ class Suffix:
         return self.makes.union(ref.value for op in self.ops for ref in _refs(op))
 
     def run(self, edit: Edit) -> dict[int, Tensor]:
-        """Compute the values that are reached, with ``edit`` applied to what the layer puts out at each of its calls."""
+        """Compute the values that are reached, with the layer's output edited at each of its calls."""
         made = {number for op in self.ops for number in op.outputs}
         return self.resume({mark: edit(self.clean(mark)) for mark in self.marks if mark not in made}, self.ops, edit)
 

@@ -14,7 +14,7 @@ from .cells import percent, plain, signed
 from .display import Display, Table, prefixed, title
 
 _MOST_UNITS = 10
-_MOST_NAMED = 5
+_MOST_NAMED = 4  # or TensorBoard breaks the names of layers to make room
 _LITTLE = 0.01  # of the clean loss
 
 
@@ -158,31 +158,34 @@ def _layers(record: Record) -> Table:
                 str(int((known < 0).sum())),
             ]
         )
-    header = ["layer", "units", "exact", "loss with all units", "most needed unit", "change of loss without it"]
-    header += [f"units that change the loss by less than {_LITTLE:.0%}", "units it is better without"]
-    return Table(header, rows, f"What each layer loses when one of its units is removed, {record.when}.")
+    header = ["layer", "units", "exact", "loss", "most needed", "change without it", "hardly used", "better without"]
+    caption = (
+        f"What each layer loses when one of its units is removed, {record.when}. Loss: with all units. Hardly used: "
+        f"units that change it by less than {_LITTLE:.0%}. Better without: units without which it is lower."
+    )
+    return Table(header, rows, caption)
 
 
 def _selective_or_used(record: Record, groups: Mapping[str, SelectiveOrUsed]) -> Table:
     found, tested = record.findings["ablation"], record.findings["significance"]
     rows = []
     for layer, group in groups.items():
-        row = [layer, str(int(group.compared.sum()))]
-        for chosen in (group.unused, group.unselective):
-            effect, loss = tested[layer]["effect_size"][group.compared], found[layer]["loss"][group.compared]
-            units = np.flatnonzero(group.compared)[extremes(chosen[group.compared], effect, loss)].tolist()
+        compared = int(group.compared.sum())
+        if not group.classified:
+            rows.append([layer, "too few to tell", str(compared), "–"])
+            continue
+        effect, loss = tested[layer]["effect_size"], found[layer]["loss"]
+        for words, chosen in (("selective but unused", group.unused), ("used but unselective", group.unselective)):
+            known = group.compared
+            units = np.flatnonzero(known)[extremes(chosen[known], effect[known], loss[known])].tolist()
             named = [
-                f"{unit} (effect {signed(tested[layer]['effect_size'][unit], '.2f')}, "
-                f"loss {signed(found[layer]['loss'][unit], '.2g')})"
-                for unit in units[:_MOST_NAMED]
+                f"{unit} ({signed(effect[unit], '.2f')}, {signed(loss[unit], '.2g')})" for unit in units[:_MOST_NAMED]
             ]
-            more = f" and {len(units) - _MOST_NAMED} more" if len(units) > _MOST_NAMED else ""
-            row.append((", ".join(named) or "none") + more if group.classified else "too few units to tell")
-        rows.append(row)
+            rows.append([layer, words, f"{len(units)} of {compared}", ", ".join(named) or "none"])
     caption = (
         f"Where response and need differ, {record.when}. Thirds are of the compared units of a layer: alive, with an "
         "exact change of the loss. Selective but unused: significant and in the upper third by absolute effect size, "
         "but in the lower third by absolute change of the loss. Used but unselective: in the upper third by change of "
         "the loss, which is positive, but in the lower third by absolute effect size."
     )
-    return Table(["layer", "compared units", "selective but unused", "used but unselective"], rows, caption)
+    return Table(["layer", "which", "units", "the clearest (effect size, change of the loss)"], rows, caption)

@@ -98,8 +98,10 @@ def _effects(record: Record, layers: list[str]) -> Table:
             _behind(record, values)[0],
             plain(values["separation"][0], ".3f"),
         ]
-        row += [signed(change[0], ".3f") for change in changes.values()]
-        row += [plain(values[f"shift_{group}"][0], ".2f") for group in _GROUPS]
+        row += [
+            f"{signed(change[0], '.3f')}, shift {plain(_shift(values, group)[0], '.2f')}"
+            for group, change in changes.items()
+        ]
         row.append(
             " / ".join(
                 percent(values[f"significant_fraction{more}"][0], ".0f")
@@ -111,19 +113,12 @@ def _effects(record: Record, layers: list[str]) -> Table:
         known = np.isfinite(hit[worst])
         row.append(f"{_behind(record, values)[worst]} ({signed(hit[worst], '.3f')})" if known else "–")
         rows.append(row)
-    header = ["removed from", "units removed", "next layer", "its separation"]
-    header += [
-        "change without significant",
-        "change without others",
-        "shift without significant",
-        "shift without others",
-    ]
-    header += [
-        "significant units: all / without significant / without others",
-        "layer that loses most without significant",
-    ]
+    header = ["removed from", "units", "next layer", "separation", "without significant", "without others"]
+    header += ["significant units", "loses most"]
     caption = (
-        f"What removing a layer's significant units, or as many others, does to the layer behind it, {record.when}. "
-        "Shift: mean Kolmogorov-Smirnov distance of its units' distributions, 0 for none to 1."
+        f"What removing a layer's significant units, or as many others, does to the layer behind it, {record.when}: "
+        "the change of its separation, and the shift, the mean Kolmogorov-Smirnov distance of its units' distributions "
+        "(0 for none to 1). Significant units: with all / without significant / without others. Loses most: the layer "
+        "whose separation falls most without significant units."
     )
     return Table(header, rows, caption)
