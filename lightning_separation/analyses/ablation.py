@@ -150,7 +150,7 @@ class Ablation(LayerChoice):
             more = f" and {len(concerned) - _MOST_NAMED} more" if len(concerned) > _MOST_NAMED else ""
             told = f"{', '.join(concerned[:_MOST_NAMED])}{more}: {reason}"
             snapshot.report(self.name, f"{told}; the whole network is run for each unit", harmless=True)
-        if work.share < (self.screen or 1):
+        if work.limited:
             told = f"{work.num_units} units, max_forwards={self.max_forwards}"
             snapshot.report(
                 self.name, f"{told}: only those with the largest estimates are computed exactly", harmless=True

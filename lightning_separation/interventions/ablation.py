@@ -21,9 +21,6 @@ from .screening import estimated_deltas
 from .without_units import WithoutUnits
 
 
-_ROUNDING = 1e-9  # of a share times a number of units
-
-
 class AblationDeltas(NamedTuple):
     """Of each unit what changes without it: ablated minus clean, means over the samples; NaN where undefined.
 
@@ -129,7 +126,7 @@ class UnitAblation:
     Attributes:
         clean: Loss, accuracy, KL (0) and entropy of the clean output; after the work.
         whole: By layer why the whole network was run for each unit.
-        share: Of the units that are computed exactly; after the work.
+        limited: Whether fewer units than asked for were computed exactly, to keep within the budget; after the work.
         num_units: How many there are, those counted once that lose the same in two layers; after the work.
         advance: As given.
     """
@@ -152,7 +149,7 @@ class UnitAblation:
         self.advance = advance
         self.clean = Outcome(*torch.full((4, 1), torch.nan, dtype=torch.float64))
         self.whole: dict[str, str] = {}
-        self.share = 1.0
+        self.limited = False
         self.num_units = 0
         self._steps = 0
 
@@ -239,12 +236,12 @@ class UnitAblation:
                 raise ValueError(f"{layer}: {error}") from error
         same = _same_deltas(run, chosen) if isinstance(self._value, str) and self._value == "zero" else {}
         own = [layer for layer in run.order if layer not in same]
-        num = sum(len(chosen[layer]) for layer in own)
-        self.num_units, self.share = num, 1.0 if screen is None else screen
-        if max_forwards is not None and num * self.share > max_forwards:
-            self.share = max_forwards / num
-        estimates = self._estimates(batches, readout) if self.share < 1 else {}
-        plan = _Plan(readout, chosen, same, own, self.share, estimates, of_loss=target is not None)
+        sizes = {layer: len(chosen[layer]) for layer in own}
+        asked_for = _exact_counts(sizes, 1.0 if screen is None else screen)
+        counts = _exact_counts(sizes, 1.0 if screen is None else screen, max_forwards)
+        self.num_units, self.limited = sum(sizes.values()), counts != asked_for
+        estimates = self._estimates(batches, readout) if counts != sizes else {}
+        plan = _Plan(readout, chosen, same, counts, estimates, of_loss=target is not None)
         self._steps = len(batches) * sum(len(units) for units in plan.exact.values())
         return plan
 
@@ -273,9 +270,8 @@ class _Plan:
         readout: How outputs are read.
         chosen: By layer the units asked for.
         same: By layer another one whose deltas it has.
-        own: The layers that have deltas of their own.
-        share: Of units to compute exactly.
-        estimates: By layer, ``[U]``, if there is such a share.
+        counts: By layer that has deltas of its own how many units to compute exactly.
+        estimates: By layer, ``[U]``, where these are not all.
         of_loss: Whether they are of the loss, or of the divergence.
 
     Attributes:
@@ -288,21 +284,19 @@ class _Plan:
         readout: Readout,
         chosen: Mapping[str, Tensor],
         same: Mapping[str, str],
-        own: Sequence[str],
-        share: float,
+        counts: Mapping[str, int],
         estimates: Mapping[str, Tensor],
         of_loss: bool,
     ) -> None:
-        self.readout, self.order = readout, own
+        self.readout, self.order = readout, list(counts)
         self._chosen, self._same, self._estimates, self._of_loss = chosen, same, estimates, of_loss
         self._places: dict[str, Tensor] = {}  # of the exact ones among the chosen
-        for layer in own:
-            num = len(chosen[layer])
-            most = torch.arange(num, device=chosen[layer].device)
+        for layer, count in counts.items():
+            places = torch.arange(len(chosen[layer]), device=chosen[layer].device)
             if estimates:
                 by_size = estimates[layer][chosen[layer]].abs().argsort(descending=True, stable=True)
-                most = by_size[: max(1, math.floor(share * num + _ROUNDING))].sort().values
-            self._places[layer] = most
+                places = by_size[:count].sort().values
+            self._places[layer] = places
         self.exact = {layer: chosen[layer][places] for layer, places in self._places.items()}
 
     def finished(self, layer: str, sums: Mapping[str, Tensor]) -> AblationDeltas:
@@ -317,6 +311,21 @@ class _Plan:
         exact[places] = True
         loss, accuracy, kl, entropy = found
         return AblationDeltas(loss, accuracy, kl, entropy, exact)
+
+
+def _exact_counts(sizes: Mapping[str, int], share: float, most: int | None = None) -> dict[str, int]:
+    """How many units of each layer to compute exactly, at least one of each.
+
+    Args:
+        sizes: How many it has.
+        share: How many of them are asked for.
+        most: Of all layers together; beyond it a smaller share of each.
+    """
+    counts = {layer: min(size, max(1, round(share * size))) for layer, size in sizes.items()}
+    if most is None or sum(counts.values()) <= most:
+        return counts
+    total = sum(sizes.values())
+    return {layer: min(size, max(1, most * size // total)) for layer, size in sizes.items()}
 
 
 def _same_deltas(run: CleanRun, chosen: Mapping[str, Tensor]) -> dict[str, str]:
