@@ -269,7 +269,7 @@ class TestAblation:
             ablation=removed(fc1=ablated(exact=exact)), significance=significance(fc1=found_by_tests(dead=dead))
         )
         shown = ablation.display(found, {}, "separation")
-        assert shown.tables["ablation_tables/selective_or_used"].rows[0][1] == "7"
+        assert shown.tables["ablation_tables/selective_or_used"].rows[0][2].endswith(" of 7")
         figure = shown.figures["ablation_figures/effect_size_by_loss"]()
         assert texts(figure, "note")[0].endswith(" of 7")
 
@@ -283,8 +283,9 @@ class TestAblation:
         )
         shown = ablation.display(found, {}, "separation")
         assert shown.tables["ablation_tables/selective_or_used"].rows == [
-            ["fc1", "9", "1 (effect −0.80, loss +0.001)", "6 (effect +0.20, loss +0.6)"],
-            ["fc2", "4", "too few units to tell", "too few units to tell"],
+            ["fc1", "selective but unused", "1 of 9", "1 (−0.80, +0.001)"],
+            ["fc1", "used but unselective", "1 of 9", "6 (+0.20, +0.6)"],
+            ["fc2", "too few to tell", "4", "–"],
         ]
         figure = shown.figures["ablation_figures/effect_size_by_loss"]()
         assert texts(figure, "unit") == ["1", "6"]
@@ -377,7 +378,7 @@ class TestNextLayerEffect:
     def test_the_table_names_the_layer_that_loses_most(self) -> None:
         table = next_layer_effect.display(full(), {}, "separation").tables["next_layer_tables/effects"]
         shares = "25% / 25% / 25%"
-        numbers = ["0.900", "−0.300", "+0.050", "0.25", "0.25", shares]
+        numbers = ["0.900", "−0.300, shift 0.25", "+0.050, shift 0.25", shares]
         assert table.rows == [
             ["fc1", "4", "relu", *numbers, "fc2 (−0.400)"],
             ["relu", "4", "fc2", *numbers, "fc2 (−0.300)"],
