@@ -30,8 +30,11 @@ class WithoutUnits:
         self._axis = run.axes[layer]
         self._suffix = run.suffix(layer)
         self._narrow = self._suffix is not None and len(self._suffix.marks) == 1
+        outputs = run.clean(layer)
+        if self._suffix is not None:
+            outputs = [self._suffix.clean(mark) for mark in self._suffix.marks]  # those that something depends on
         with run.replaying():
-            self._new = [replace(output) for output in run.clean(layer)]
+            self._outputs = [(output, replace(output)) for output in outputs]
 
     @property
     def matter(self) -> Tensor:
@@ -39,10 +42,10 @@ class WithoutUnits:
 
         Without one of the others exactly nothing changes.
         """
-        matter = torch.zeros(self._new[0].shape[self._axis], dtype=torch.bool, device=self._run.output.device)
-        if self._suffix is None or self._suffix.reached:
-            for output, new in zip(self._run.clean(self._layer), self._new, strict=True):
-                matter |= (new != output).movedim(self._axis, 0).flatten(1).any(1)
+        width = self._run.clean(self._layer)[0].shape[self._axis]
+        matter = torch.zeros(width, dtype=torch.bool, device=self._run.output.device)
+        for output, new in self._outputs:
+            matter |= (new != output).movedim(self._axis, 0).flatten(1).any(1)
         return matter
 
     @cached_property
@@ -68,8 +71,7 @@ class WithoutUnits:
         return self._run.copies(values, len(units))
 
     def _lead(self, suffix: Suffix, units: Tensor) -> Lead:
-        (mark,) = suffix.marks
-        (new,) = self._new
+        (mark,), ((_, new),) = suffix.marks, self._outputs
         with self._run.replaying():
             return lead(suffix, mark, new.index_select(self._axis, units), self._axis, units)
 
