@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ..capture import Snapshot
+from ..capture import INPUT, Snapshot
 from ..checks import check_positive
 from ..errors import MonitorError
 from ..records import Findings
@@ -77,17 +77,27 @@ class LayerAnalysis(LayerChoice, ABC):
         every_n_epochs: Narrows the monitor's schedule; None: each time.
     """
 
+    _of_input: tuple[bytes, Mapping[str, Any]] | None = field(default=None, init=False, repr=False, compare=False)
+
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
         found = {}
         for layer in self.chosen(snapshot):
             try:
-                found[layer] = self.measure(layer, snapshot)
+                found[layer] = self._measured(layer, snapshot)
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
                 snapshot.report(layer, f"{self.name}: {reason_of(error)}")
         return Findings(self.axes, found)
+
+    def _measured(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
+        """Of the input what was found before, if it is the same: training does not change it."""
+        if layer != INPUT or (digest := snapshot.input_digest()) is None:
+            return self.measure(layer, snapshot)
+        if self._of_input is None or self._of_input[0] != digest:
+            self._of_input = digest, self.measure(layer, snapshot)
+        return self._of_input[1]
 
     @property
     @abstractmethod

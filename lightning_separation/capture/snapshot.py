@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
@@ -15,6 +16,7 @@ from .recorder import Call, Recorder, Report, excerpt, first_tensor
 from .replay import Context, Pass, replay, the_network, unchanged
 from .units import unit_axis
 
+_MOST_BYTES = 2**26  # of an input that is worth a checksum
 # What may differ when a network is run again, of its largest output: rounding, where kernels or compilers differ.
 _CLOSE, _CLOSE_ON_DEVICE, _CLOSE_IN_HALF_PRECISION = 1e-4, 5e-3, 3e-2
 
@@ -55,6 +57,7 @@ class Snapshot:
         shows_progress: bool = False,
     ) -> None:
         self.seed, self.shows_progress = seed, shows_progress
+        self._digest: bytes | None = None
         self._differs: float | None = None  # what the network gives when it is run again, from what it gave
         self.class_names = list(class_names)
         none = torch.zeros(0, dtype=torch.int64)
@@ -91,6 +94,23 @@ class Snapshot:
             self._again = {}  # let go of the last group before the next one is computed
             self._again = self._run_again(group)
         return self._again[layer]
+
+    def input_digest(self) -> bytes | None:
+        """A checksum of the network's input and the classes, to know them again; None if they are very many numbers.
+
+        Raises:
+            ValueError: If the network was given no tensor.
+        """
+        if self._digest is None:
+            activations = self._input()
+            if activations.nbytes > _MOST_BYTES:
+                return None
+            digest = hashlib.blake2b(repr((activations.shape, activations.dtype)).encode())
+            for tensor in (activations, self.labels, self.target):
+                if tensor is not None:
+                    digest.update(bytes(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+            self._digest = digest.digest()
+        return self._digest
 
     def units(self, layer: str, pooling: Pooling = "mean") -> Tensor:
         """One number for each unit of a layer and sample, ``[N, U]`` float32 or float64.

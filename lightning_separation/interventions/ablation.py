@@ -325,7 +325,11 @@ def _exact_counts(sizes: Mapping[str, int], share: float, most: int | None = Non
     if most is None or sum(counts.values()) <= most:
         return counts
     total = sum(sizes.values())
-    return {layer: min(size, max(1, most * size // total)) for layer, size in sizes.items()}
+    counts = {layer: min(size, max(1, most * size // total)) for layer, size in sizes.items()}
+    left = max(0, most - sum(counts.values()))
+    for layer in sorted(sizes, key=lambda layer: -(most * sizes[layer] % total))[:left]:
+        counts[layer] = min(sizes[layer], counts[layer] + 1)
+    return counts
 
 
 def _same_deltas(run: CleanRun, chosen: Mapping[str, Tensor]) -> dict[str, str]:

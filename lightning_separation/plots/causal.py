@@ -22,7 +22,6 @@ _OTHERS = Key("other units", GREY, "o")
 _MOST_LABELS = 3  # of each group
 _AROUND = np.array([(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)])  # right, left, above, ...
 _AROUND = np.concatenate([_AROUND, 1.8 * _AROUND])  # near first
-_MOST_COVERED = 4  # points behind a number
 _ROOM = 0.2  # of a panel's height, for numbers below units without effect
 
 
@@ -236,7 +235,7 @@ def _number(
     units: NDArray[np.intp],
     named: Sequence[tuple[Key, Sequence[int]]],
 ) -> None:
-    """Numbers beside points, where they cover no other number and the fewest points, if there is such a place."""
+    """Numbers beside points, where they cover no other number and no point, if there is such a place."""
     low = np.array([panels.left[panel], panels.floor[panel] - panels.height])
     high = low + np.array([panels.width, panels.height])
     taken = np.empty((0, 2, 2))  # middles and halves of the numbers' boxes
@@ -247,11 +246,10 @@ def _number(
         free = np.logical_and(middles - half >= low, middles + half <= high).all(1)
         free &= ~(np.abs(middles[:, None] - taken[:, 0]) < half + taken[:, 1]).all(2).any(1)
         near = points[np.abs(points - points[i]).max(1) < 4 * half.max() + 20]
-        covered = (np.abs(middles[:, None] - near) < half + 3).all(2).sum(1)
-        best = np.where(free, covered, _MOST_COVERED + 1).argmin()
-        if not free[best] or covered[best] > _MOST_COVERED:  # it could not be read
+        free &= ~(np.abs(middles[:, None] - near) < half + 3).all(2).any(1)
+        if not free.any():
             continue
-        x, y = middles[best]
+        x, y = middles[free.argmax()]
         taken = np.concatenate([taken, [[(x, y), half]]])
         place = {"weight": "bold", "ha": "center", "va": "center", "fontsize": SMALL, "zorder": 4}
         write(panels.axes, x, y, text, label="unit", color=key.color, **place)
