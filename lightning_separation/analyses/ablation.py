@@ -62,7 +62,7 @@ class Ablation(LayerChoice):
 
     value: Named = "zero"
     screen: float | None = None
-    max_forwards: int = 1500
+    max_forwards: int = 500
     max_samples: int = 256
 
     name: ClassVar[str] = "ablation"
