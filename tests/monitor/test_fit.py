@@ -13,8 +13,12 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from lightning_separation import (
+    Ablation,
+    DirectionAblation,
+    GroupAblation,
     HenzePenrose,
     InputFeatures,
+    NextLayerEffect,
     Selectivity,
     SeparationMonitor,
     Significance,
@@ -95,6 +99,7 @@ def test_figures_that_no_logger_takes_are_png(tmp_path):
     t, _ = fit(tmp_path, SeparationMonitor(), logger=CSVLogger(tmp_path))
     names = {path.name for path in (tmp_path / t.log_dir / "separation" / "figures").iterdir()}
     figures = ["separation-depth", "separation-layers_by_pairs", *(f"significance-{layer}" for layer in LAYERS)]
+    figures += ["ablation-effect_size_by_loss", *(f"ablation-{layer}" for layer in LAYERS[1:])]
     steps = [record.step for record in load_run(t.log_dir).records]
     assert names == {f"{figure}-step={step:08d}.png" for figure in figures for step in steps}
 
@@ -233,7 +238,17 @@ def test_training_is_bit_identical(tmp_path, max_memory):
     assert without[2:] == with_monitor[2:]
 
 
-EVERY = (HenzePenrose, Significance, Selectivity, InputFeatures, WeightContributions)
+EVERY = (
+    HenzePenrose,
+    Significance,
+    Selectivity,
+    InputFeatures,
+    WeightContributions,
+    Ablation,
+    lambda: DirectionAblation(directions=["random", "principal", "class_means", "search"], count=8),
+    lambda: GroupAblation(fraction=1),
+    lambda: NextLayerEffect(fraction=1),
+)
 
 
 def watched_net():
@@ -244,19 +259,18 @@ def watched_net():
 
 def test_training_is_bit_identical_under_every_analysis(tmp_path):
     results, gradients = [], []
-    for callbacks in ([], [SeparationMonitor([make() for make in EVERY], on_error="raise")]):
+    overlapping = loader(blobs(spread=5))  # so that some units are significant and some are not
+    for callbacks in ([], [SeparationMonitor([make() for make in EVERY])]):
         seed_everything(7, verbose=False)
         module = Classifier(watched_net())
         module.net[1].eval()  # a frozen batch norm stays as it is
-        results.append(state(*fit(tmp_path, *callbacks, module=module, max_epochs=3)))
+        results.append(state(*fit(tmp_path, *callbacks, module=module, data=overlapping, max_epochs=3)))
         gradients.append([parameter.grad for parameter in module.parameters()])
-        assert not callbacks or len(load_run(tmp_path / "lightning_logs" / "version_1").records[-1].findings) == len(
-            EVERY
-        )
         assert hooks(module) == 0
         assert [part.training for part in module.net] == [part is not module.net[1] for part in module.net]
-    (record, *_) = load_run(tmp_path / "lightning_logs" / "version_1").records
-    assert len(record.findings) == len(EVERY)
+    for record in load_run(tmp_path / "lightning_logs" / "version_1").records:
+        assert len(record.findings) == len(EVERY)
+        assert all("too few" in note for note in record.notes)  # of one kind, in some layers
     without, with_monitor = results
     for name, value in without[0].items():
         assert torch.equal(value, with_monitor[0][name]), name
