@@ -609,3 +609,10 @@ def test_what_an_identity_returns_changed_in_place():
     case = Case(None, ROWS, "same")
     found, _ = found_deltas(network, case)
     torch.testing.assert_close(found, expected_deltas(network, case), rtol=0, atol=1e-5)
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason="samples are taken for units where a layer returns [N]")
+def test_a_layer_that_returns_one_number_for_each_sample():
+    network = _between(lambda net, h: net.same(h.sum(1)).tanh().unsqueeze(1) * torch.arange(6.0))
+    deltas = ablation_deltas(network, "same", ROWS, TARGET)
+    assert len(deltas.loss) == 1
