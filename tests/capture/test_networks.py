@@ -431,3 +431,122 @@ def test_a_layer_that_only_later_batches_run_is_reported_by_name():
     with pytest.warns(UserWarning, match="rare: it ran for 44 of 60 samples only"):
         record = analyze(Net(), loader(blobs()))
     assert record.layers == ["input", "fc"]
+
+
+class CheckReplay:
+    """An analysis that says whether the network, run again, gives what it gave; each of two asks anew."""
+
+    needs_classes = False
+
+    def __init__(self, name="check", before=lambda network: None):
+        self.name, self.before, self.reason = name, before, None
+
+    def compute(self, snapshot):
+        self.before(snapshot.network)
+        try:
+            snapshot.check_replay()
+        except ValueError as error:
+            self.reason = str(error)
+        return Findings({}, {})
+
+
+def reasons(network, data=None, before=lambda network: None):
+    checks = [CheckReplay("first", before), CheckReplay("second")]
+    analyze(network, loader(blobs()) if data is None else data, checks, layers=[])
+    assert checks[0].reason == checks[1].reason
+    return checks[0].reason
+
+
+class Returns(nn.Sequential):
+    def __init__(self, make, dtype=torch.float32):
+        super().__init__(*mlp())
+        self.make = make
+        self.to(dtype)
+
+    def forward(self, x):
+        return self.make(super().forward(x.to(self[0].weight.dtype)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda h: h,
+        lambda h: {"logits": h, "rest": None},
+        lambda h: (h, h.mean()),
+        lambda h: h.squeeze(1)[:, 0],
+        lambda h: h * 0,
+        lambda h: torch.where(torch.arange(len(h)).unsqueeze(1) == 3, torch.nan, h),
+        lambda h: torch.where(h > 0, torch.inf, h),
+    ],
+)
+def test_a_second_run_that_gives_the_same_is_recognised(make, dtype):
+    assert reasons(Returns(make, dtype)) is None
+
+
+def scaled(factor):
+    def before(network):
+        with torch.no_grad():
+            network[3].weight.mul_(factor)
+            network[3].bias.mul_(factor)
+
+    return before
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "factor"),
+    [
+        (lambda h: h, torch.float32, 1.001),
+        (lambda h: h, torch.bfloat16, 1.2),
+        (lambda h: (h, None), torch.float64, 0.9),
+        (lambda h: torch.where(torch.arange(len(h)).unsqueeze(1) == 3, torch.nan, h), torch.float32, 1.1),
+        (lambda h: torch.where(h > 0, torch.inf, h), torch.float32, -1),
+        (lambda h: h.relu() * 0 + (h.mean() > 1e3), torch.float32, 1e9),
+    ],
+)
+def test_other_weights_are_recognised(make, dtype, factor):
+    torch.manual_seed(1)
+    network = Returns(make, dtype)
+    network[3].bias.data.fill_(0.1)  # of which 1e9 times is above 1e3
+    assert "gives another output than in the validation" in reasons(network, before=scaled(factor))
+
+
+def test_an_output_that_nobody_knows_is_nothing_to_check_by():
+    for make in (lambda h: None, lambda h: "no tensor", lambda h: h.sum(0), lambda h: h.argmax(1)):
+        assert "is not known" in reasons(Returns(make))
+
+
+def test_a_network_that_cannot_be_run_again_fails_each_check():
+    class Once(nn.Sequential):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls > 4:
+                raise ValueError("only four times")
+            return super().forward(x)
+
+    assert reasons(Once(*mlp())) == "only four times"
+
+
+def test_random_numbers_are_recognised_and_dropout_in_eval_mode_is_none():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.rand_like(x)
+
+    assert "random numbers" in reasons(nn.Sequential(Noisy(), *mlp()))
+    assert reasons(nn.Sequential(nn.Dropout(0.5), *mlp())) is None
+
+
+def test_a_network_that_looks_at_whole_batches_is_recognised():
+    class Centred(nn.Module):
+        def forward(self, x):
+            return x - x.mean(0)
+
+    x, y = blobs().tensors
+    few = [(x[:30], y[:30]), (x[30:], y[30:])]
+    network = nn.Sequential(Centred(), *mlp())
+    assert reasons(network, few) is None  # all samples of both batches are looked at
+    check = CheckReplay()
+    analyze(network, few, [check], layers=[], samples_per_class=4)
+    assert "looks at whole batches" in check.reason
