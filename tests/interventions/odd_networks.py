@@ -390,7 +390,8 @@ def _(h):
 
 @images("pooled, unpooled", parts=lambda: {"pool": nn.MaxPool2d(2, return_indices=True)})
 def _(net, h):
-    return F.max_unpool2d(*net.pool(h), 2).square().mean((2, 3))
+    spread = F.max_unpool2d(*net.pool(h), 2)
+    return (spread * torch.arange(36.0).view(6, 6) / 20).square().mean((2, 3))
 
 
 @images("GroupNorm, InstanceNorm, local response", parts=lambda: {"group": nn.GroupNorm(2, 4)})

@@ -337,6 +337,19 @@ def test_other_values():
     assert resampled[2].min() > 0
 
 
+def test_places_of_maxima_move_with_the_values():
+    case = CASES["pooled, unpooled"]
+    network = made(case)
+    values = torch.randn(N, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    clean, ablated = plain_outputs(
+        network, "a", 1, IMAGES, edit=lambda output, axis, unit, _: output.index_copy(
+            1, torch.tensor([unit]), values[:, unit : unit + 1]
+        ),
+    )  # fmt: skip
+    found, _ = found_deltas(network, case, value=values)
+    torch.testing.assert_close(found, plain_deltas(clean, ablated, TARGET), rtol=0, atol=1e-5)
+
+
 def _branched(activation, used_elsewhere):
     torch.manual_seed(1)
 
