@@ -117,11 +117,12 @@ class Ablation(LayerChoice):
         """
         failed: dict[str, str] = {}
         for layer in layers:
+            name = ""
             try:
                 (name,) = names_in_network(snapshot, [layer]).values()
                 self._work([layer], snapshot).deltas(batches, {name: [0]})
             except Exception as error:  # the other layers can still be ablated
-                failed[layer] = reason_of(error).removeprefix(f"{layer}: ")
+                failed[layer] = reason_of(error).removeprefix(f"{name}: ")
         if 1 < len(layers) == len(failed) and len(set(failed.values())) == 1:
             raise ValueError(failed[layers[0]])
         for layer, reason in failed.items():

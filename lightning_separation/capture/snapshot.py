@@ -174,23 +174,31 @@ class Snapshot:
             ValueError: If it does not, with the reason.
         """
         if self._differs is None:
-            found = [0.0]
+            found: list[float | None] = []
             self.replay([], lambda p: found.append(self._difference(p)))
-            self._differs = max(found)
+            known = [differs for differs in found if differs is not None]
+            if not known:
+                raise ValueError(
+                    "the network's output in the validation is not known: nothing to check a second run by"
+                )
+            self._differs = max(known)
         if self._differs > 0:
             raise ValueError(
                 f"run again, the network gives another output than in the validation (by {self._differs:.2g} of the "
                 "largest): other weights (a callback that averages them?), random numbers, or it looks at whole batches"
             )
 
-    def _difference(self, p: Pass) -> float:
-        """Of what the network gives now from what it gave in the pass, of the largest; 0 if it is but rounding."""
+    def _difference(self, p: Pass) -> float | None:
+        """Of what the network gives now from what it gave in the pass, of the largest; 0 if it is but rounding.
+
+        None where it gives nothing to compare, as one sample alone does whose axis is squeezed away.
+        """
         name, _ = the_network(self._recorder)
         batch = [rows for rows, _ in self.calls].index(p.rows)
         before = self._recorder.outputs[batch].get(name, torch.zeros(0))
         after = excerpt(p.output, p.rows.stop - p.rows.start)
         if not before.numel() or before.shape != after.shape:
-            raise ValueError("the network's output in the validation is not known: nothing to check a second run by")
+            return None
         known = before.isfinite()
         if not torch.equal(known, after.isfinite()):
             return torch.inf

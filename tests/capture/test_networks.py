@@ -550,3 +550,9 @@ def test_a_network_that_looks_at_whole_batches_is_recognised():
     check = CheckReplay()
     analyze(network, few, [check], layers=[], samples_per_class=4)
     assert "looks at whole batches" in check.reason
+
+
+def test_a_last_batch_whose_only_sample_is_squeezed_away_is_not_held_against_it():
+    data = loader(blobs(), 59)  # and one more
+    assert reasons(Returns(lambda h: h[:, :1].squeeze()), data) is None
+    assert "another output" in reasons(Returns(lambda h: h[:, :1].squeeze()), data, before=scaled(2))

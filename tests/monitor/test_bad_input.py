@@ -9,7 +9,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from lightning_separation import HenzePenrose, SeparationMonitor, load_run
+from lightning_separation import (
+    Ablation,
+    DirectionAblation,
+    GroupAblation,
+    HenzePenrose,
+    NextLayerEffect,
+    SeparationMonitor,
+    load_run,
+)
 from lightning_separation.monitor import MonitorError
 from tests.helpers import Classifier, blobs, hooks, loader, mlp, trainer
 
@@ -77,6 +85,81 @@ def test_impossible_settings_raise_at_once(settings, message):
 def test_impossible_analyses_raise_at_once(settings):
     with pytest.raises(ValueError):
         HenzePenrose(**settings)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Ablation(screen=2),
+        lambda: Ablation(value="nothing"),
+        lambda: DirectionAblation(directions="best"),
+        lambda: GroupAblation(fraction=0),
+        lambda: NextLayerEffect(alpha=0),
+    ],
+)
+def test_impossible_interventions_raise_at_once(make):
+    with pytest.raises(ValueError, match=r"screen|value|directions|fraction|alpha"):
+        make()
+
+
+INTERVENTIONS = [
+    Ablation,
+    lambda: DirectionAblation(directions=["random", "principal", "class_means", "search"], count=8),
+    lambda: GroupAblation(fraction=1),
+    lambda: NextLayerEffect(fraction=1),
+]
+
+
+def interventions():
+    return [make() for make in INTERVENTIONS]
+
+
+def test_an_output_that_is_no_prediction_costs_only_the_interventions(tmp_path):
+    class Embeds(Classifier):
+        """Ends in numbers that are no classes; its step makes some of them."""
+
+        def training_step(self, batch, batch_idx):
+            return self.net(batch[0]).square().mean()
+
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("val_loss", self.net(batch[0]).square().mean())
+
+    monitor = SeparationMonitor([HenzePenrose(), *interventions()])
+    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Unflatten(1, (2, 4)))
+    reason = "an output of shape (60, 2, 4) does not fit a target"
+    t = said(tmp_path, monitor, f"'separation': ablation: {reason}", module=Embeds(net))
+    found = load_run(t.log_dir).records[-1].findings
+    assert list(found["henze_penrose"]) == ["input", "net.0", "net.1", "net.2"]
+    assert not found.get("ablation")
+    assert not found.get("direction_ablation")
+
+
+def test_a_layer_of_whole_numbers_costs_only_its_own_ablation(tmp_path):
+    class Rounds(nn.Module):
+        def forward(self, x):
+            return x.round().long()
+
+    class Floats(nn.Module):
+        def forward(self, x):
+            return x.float()
+
+    net = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 8), Rounds(), Floats(), nn.Linear(8, 3))
+    t = said(
+        tmp_path, SeparationMonitor([Ablation()]), "net.2: ablation: its output is torch.int64", module=Classifier(net)
+    )
+    for record in load_run(t.log_dir).records:
+        assert list(record.findings["ablation"]) == ["net.0", "net.1", "net.3", "net.4"]
+    with pytest.raises(MonitorError, match=r"net\.2: ablation: its output is torch.int64"):
+        fit(tmp_path, SeparationMonitor([Ablation()], on_error="raise"), Classifier(net))
+    assert hooks(net) == 0
+
+
+def test_one_class_is_enough_for_ablation_and_too_little_for_groups(tmp_path):
+    one = TensorDataset(torch.randn(30, 6), torch.zeros(30, dtype=torch.int64))
+    t = said(tmp_path, SeparationMonitor(interventions()), "group_ablation: ", val=loader(one))
+    found = load_run(t.log_dir).records[-1].findings
+    assert np.isfinite(found["ablation"]["net.0"]["loss"]).all()
+    assert np.isfinite(found["direction_ablation"]["net.0"]["kl"]).all()
 
 
 def test_an_unknown_layer_raises_before_training_with_the_nearest_names(tmp_path):
