@@ -27,6 +27,7 @@ from .unit_groups import (
     TooFewUnitsError,
     UnitGroups,
     can_be_removed,
+    constant_units,
     draw_groups,
     significant_units,
     without,
@@ -59,7 +60,9 @@ class GroupAblation(LayerChoice):
     Found for each layer, and under ``"*"`` for all of them, each without its groups: ``accuracy_without_significant``
     and ``accuracy_without_others`` (axis: repeat); as numbers ``clean_accuracy``, ``difference`` (mean of without
     others less without significant: positive if significant units are needed more), ``difference_std`` (over repeats),
-    ``removed_significant``, ``removed_others``, ``significant_units`` and ``other_units`` (how many).
+    ``removed_significant``, ``removed_others``, ``significant_units``, ``other_units`` (how many) and ``dead_others``
+    (how many of the other units have the same value for every sample they were tested on: to lose less with others
+    than with significant units says little where most of these are dead).
 
     Raises:
         ValueError: For impossible settings.
@@ -93,7 +96,7 @@ class GroupAblation(LayerChoice):
         return {
             "accuracy_without_significant": ("repeat",),
             "accuracy_without_others": ("repeat",),
-            **dict.fromkeys([*numbers, "significant_units", "other_units"], ()),
+            **dict.fromkeys([*numbers, "significant_units", "other_units", "dead_others"], ()),
         }
 
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
@@ -113,22 +116,25 @@ class GroupAblation(LayerChoice):
         except Exception as error:  # the other analyses can still be made
             snapshot.report(self.name, reason_of(error))
             return Findings(self.axes, {})
-        groups = self._groups(snapshot, enough, score)
+        groups, dead = self._groups(snapshot, enough, score)
         removals = {layer: {layer: drawn} for layer, drawn in groups.items()}
         found = {}
         for name, removed in ({**removals, ALL_LAYERS: groups} if groups else {}).items():
             try:
-                found[name] = self._measure(removed, snapshot, score)
+                found[name] = self._measure(removed, dead, snapshot, score)
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
                 snapshot.report(name, f"{self.name}: {reason_of(error)}")
         return Findings(self.axes, found)
 
-    def _groups(self, snapshot: Snapshot, enough: Tensor, score: _Score) -> dict[str, UnitGroups]:
+    def _groups(
+        self, snapshot: Snapshot, enough: Tensor, score: _Score
+    ) -> tuple[dict[str, UnitGroups], dict[str, int]]:
+        """Of every layer the units drawn, and how many of the others are dead."""
         assert snapshot.target is not None  # needs_classes
         rows = ~score.rows & enough[snapshot.target]
-        groups = {}
+        groups, dead = {}, {}
         for layer in self.chosen(snapshot):
             if snapshot.module(layer) in score.output_layers:
                 continue
@@ -143,14 +149,17 @@ class GroupAblation(LayerChoice):
                     counts=self.counts,
                     seed=snapshot.seed,
                 )
+                dead[layer] = int((constant_units(units, rows) & ~significant).sum())
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
                 harmless = isinstance(error, TooFewUnitsError)
                 snapshot.report(layer, f"{self.name}: {reason_of(error)}", harmless=harmless)
-        return groups
+        return groups, dead
 
-    def _measure(self, groups: Mapping[str, UnitGroups], snapshot: Snapshot, score: _Score) -> dict[str, Any]:
+    def _measure(
+        self, groups: Mapping[str, UnitGroups], dead: Mapping[str, int], snapshot: Snapshot, score: _Score
+    ) -> dict[str, Any]:
         def accuracies(kind: str) -> Tensor:
             found = []
             for repeat in range(self.repeats):
@@ -174,6 +183,7 @@ class GroupAblation(LayerChoice):
             "removed_others": total("others"),
             "significant_units": num_significant,
             "other_units": width - num_significant,
+            "dead_others": sum(dead[layer] for layer in groups),
         }
 
 

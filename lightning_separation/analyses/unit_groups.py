@@ -93,6 +93,22 @@ def significant_units(units: Tensor, target: Tensor, rows: Tensor, alpha: float)
     return neuron_significance(units[rows.to(units.device)], target[rows], alpha=alpha).significant
 
 
+def constant_units(units: Tensor, rows: Tensor) -> Tensor:
+    """Which units are finite and have the same value for each of some of the samples, ``[U]`` bool.
+
+    Args:
+        units: ``[N, U]``.
+        rows: ``[N]`` bool, at least one of them.
+
+    Example:
+        >>> units = torch.tensor([[0.0, 1.0, 5.0], [0.0, 2.0, 5.0], [3.0, 1.0, 5.0]])
+        >>> constant_units(units, torch.tensor([True, True, False]))
+        tensor([ True, False,  True])
+    """
+    low, high = units[rows.to(units.device)].aminmax(dim=0)
+    return (low == high) & low.isfinite()
+
+
 def without(snapshot: Snapshot, units: Mapping[str, Tensor]) -> AbstractContextManager[None]:
     """The snapshot's network with units of some layers set to 0, at every call of these layers."""
     axes = {layer: snapshot.unit_axis(layer) for layer in units}

@@ -57,13 +57,15 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
             for accuracy in ("clean_accuracy", "accuracy_without_significant", "accuracy_without_others")
         ]
         spread = plain(100 * values["difference_std"], ".1f")
+        removed.append(f"{int(values['dead_others'])} of {int(values['other_units'])}")
         rows.append([layer, *removed, *accuracies, f"{signed(100 * values['difference'], '.1f')} ± {spread}"])
-    header = ["layer", "significant units removed", "others removed", "accuracy with all units"]
-    header += ["without the significant", "without the others", "difference (points)"]
+    header = ["layer", "significant units removed", "others removed", "others that are dead"]
+    header += ["accuracy with all units", "without the significant", "without the others", "difference (points)"]
     repeats = max((len(values["accuracy_without_others"]) for values in layers.values()), default=0)
     caption = (
         f"What the significant units are worth, {record.when}: mean accuracy without them and without {others}, "
-        f"each drawn at random {repeats} times; ± is the standard deviation over these."
+        f"each drawn at random {repeats} times; ± is the standard deviation over these. Dead: with the same value for "
+        "every sample the units were tested on, so that it tells none of them apart."
     )
     shown.tables[f"{prefixed(name, 'group_ablation_tables')}/groups"] = Table(header, rows, caption)
     return shown

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from lightning_separation import GroupAblation, NextLayerEffect, SeparationMonitor, Significance, analyze, load_run
 from lightning_separation.analyses.group_ablation import second_half
-from lightning_separation.analyses.unit_groups import draw_groups
+from lightning_separation.analyses.unit_groups import constant_units, draw_groups
 from lightning_separation.functional import neuron_significance
 from tests.helpers import Classifier, blobs, hooks, loader, trainer
 
@@ -76,6 +76,34 @@ def test_what_one_half_carries_is_lost_with_it():
         size = 16 if layer == "*" else 8
         assert [one[f"removed_{kind}"] for kind in ("significant", "others")] == [size, size]
         assert [one["significant_units"], one["other_units"]] == [size, size]
+        assert one["dead_others"] == 0
+
+
+def test_others_that_are_dead_on_the_half_that_units_are_told_apart_on_are_counted():
+    network, x, y = halves()
+    network[0].weight.data[[8, 9, 10]] = 0
+    network[0].bias.data[9] = 0.5  # always active: dead all the same
+    network[0].weight.data[10, -1], network[0].bias.data[10] = 1, -1e4  # only behind the ReLU
+    network[0].weight.data[[11, 12], -1] = 1
+    network[0].bias.data[11] = -2 * x[~second_half(y), -1].max()
+    x[second_half(y).nonzero()[0], -1] = 1000  # 11 is active for this sample, on which nothing is tested
+    _, values = found(network, [(x, y)], GroupAblation(fraction=1, repeats=1))
+    tested = ~second_half(y)
+    for layer, expected in (("0", [8, 9]), ("1", [8, 9, 10, 11])):
+        units = network[: int(layer) + 1](x)
+        assert (units[tested] == units[tested][0]).all(0).nonzero().squeeze(1).tolist() == expected
+        assert values[layer]["dead_others"] == len(expected)
+    assert (units == units[0]).all(0).nonzero().squeeze(1).tolist() == [8, 9, 10]
+    assert values["*"]["dead_others"] == 6
+    assert [values["*"][f"{kind}_units"] for kind in ("significant", "other")] == [16, 16]
+
+
+def test_units_that_are_not_finite_are_not_dead():
+    rows = torch.tensor([True, True, False])
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        units = torch.tensor([[1, torch.nan, torch.inf, 2, 0], [1, torch.nan, torch.inf, 3, -0.0], [2, 1, 1, 2, 5]])
+        assert constant_units(units.to(dtype), rows).tolist() == [True, False, False, False, True]
+    assert constant_units(torch.zeros(4, 0), torch.ones(4, dtype=torch.bool)).shape == (0,)
 
 
 def test_one_output_that_is_a_logit():
