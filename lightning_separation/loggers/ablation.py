@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plots import SelectiveOrUsed, effect_size_by_loss, extremes, selective_or_used, unit_ablation
+from ..plots.causal import MOST_CHANGE, MOST_EFFECT
 from ..records import Record
 from .cells import percent, plain, signed
 from .display import Display, Table, prefixed, title
@@ -183,9 +184,10 @@ def _selective_or_used(record: Record, groups: Mapping[str, SelectiveOrUsed]) ->
             ]
             rows.append([layer, words, f"{len(units)} of {compared}", ", ".join(named) or "none"])
     caption = (
-        f"Where response and need differ, {record.when}. Thirds are of the compared units of a layer: alive, with an "
-        "exact change of the loss. Selective but unused: significant and in the upper third by absolute effect size, "
-        "but in the lower third by absolute change of the loss. Used but unselective: in the upper third by change of "
-        "the loss, which is positive, but in the lower third by absolute effect size."
+        f"Where response and need differ, {record.when}. Thirds and the largest are of the compared units of a layer: "
+        "alive, with an exact change of the loss. Selective but unused: significant and in the upper third by absolute "
+        f"effect size, but in the lower third by absolute change of the loss, with at most {MOST_CHANGE:.0%} of the "
+        "largest. Used but unselective: in the upper third by change of the loss, which is positive, but in the lower "
+        f"third by absolute effect size, with at most {MOST_EFFECT:.0%} of the largest."
     )
     return Table(["layer", "which", "units", "the clearest (effect size, change of the loss)"], rows, caption)

@@ -16,8 +16,18 @@ from ._panels import BLUE, GREY, MARK, ORANGE, Key, Panels, add_points, draw_pan
 from ._text import write
 
 FEWEST_COMPARED = 6
-_UNUSED = Key("selective but unused: upper third by |effect size| and significant, lower by |change|", ORANGE, "v")
-_UNSELECTIVE = Key("used but unselective: upper third by change and worse without, lower by |effect size|", BLUE, "^")
+MOST_CHANGE = 0.1  # of an unused unit, as a share of the layer's largest absolute change of the loss
+MOST_EFFECT = 0.5  # of an unselective unit, as a share of the layer's largest absolute effect size
+_UNUSED = Key(
+    f"selective but unused: significant, |effect size| in upper third, |change| in lower, ≤ {MOST_CHANGE:.0%} of max",
+    ORANGE,
+    "v",
+)
+_UNSELECTIVE = Key(
+    f"used but unselective: worse without, change in upper third, |effect size| in lower, ≤ {MOST_EFFECT:.0%} of max",
+    BLUE,
+    "^",
+)
 _OTHERS = Key("other units", GREY, "o")
 _MOST_LABELS = 3  # of each group
 _AROUND = np.array([(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)])  # right, left, above, ...
@@ -49,11 +59,13 @@ def selective_or_used(
 ) -> SelectiveOrUsed:
     """Finds the units that respond to the classes but are not needed, and those that are needed but do not respond.
 
-    By ranks among the compared units of one layer. *Selective but unused*: significant and in the upper third by
-    absolute effect size, but in the lower third by absolute change of the loss. *Used but unselective*: in the upper
-    third by change of the loss, which is positive, but in the lower third by absolute effect size. Units of equal value
-    are never divided, so a third may hold more; those that reach from the lower third into the upper count as upper,
-    or, if they are zero, as lower. Fewer than 6 compared units are not classified.
+    By ranks among the compared units of one layer, and by what is little beside the largest of them: where all units
+    are strong, the weakest are not weak. *Selective but unused*: significant and in the upper third by absolute effect
+    size, but in the lower third by absolute change of the loss, with at most a tenth of the largest. *Used but
+    unselective*: in the upper third by change of the loss, which is positive, but in the lower third by absolute effect
+    size, with at most half of the largest. Units of equal value are never divided, so a third may hold more; those that
+    reach from the lower third into the upper count as upper, or, if they are zero, as lower. Fewer than 6 compared
+    units are not classified.
 
     Args:
         effect_size: ``[U]``, of any sign.
@@ -75,6 +87,9 @@ def selective_or_used(
         >>> groups = selective_or_used(effect_size, loss, np.abs(effect_size) > 0.3)
         >>> np.flatnonzero(groups.unused), np.flatnonzero(groups.unselective)
         (array([1]), array([4]))
+        >>> groups = selective_or_used(effect_size + np.sign(effect_size), loss, np.abs(effect_size) > 0.3)
+        >>> np.flatnonzero(groups.unselective)  # unit 4 has 1.1 now, more than half of 1.9
+        array([], dtype=int64)
     """
     effect, change = np.abs(np.asarray(effect_size, np.float64)), np.asarray(loss, np.float64)
     chosen = np.ones(effect.shape, bool) if compared is None else np.asarray(compared, bool)
@@ -86,11 +101,12 @@ def selective_or_used(
     unused, unselective = np.zeros(effect.shape, bool), np.zeros(effect.shape, bool)
     classified = int(chosen.sum()) >= FEWEST_COMPARED
     if classified:
-        weak, strong = _thirds(effect[chosen])
-        idle, _ = _thirds(np.abs(change[chosen]))
-        _, used = _thirds(change[chosen])
-        unused[chosen] = strong & idle & sure[chosen]
-        unselective[chosen] = weak & used & (change[chosen] > 0)
+        effects, changes, sizes = effect[chosen], change[chosen], np.abs(change[chosen])
+        weak, strong = _thirds(effects)
+        idle, _ = _thirds(sizes)
+        _, used = _thirds(changes)
+        unused[chosen] = strong & idle & (sizes <= MOST_CHANGE * sizes.max()) & sure[chosen]
+        unselective[chosen] = weak & used & (effects <= MOST_EFFECT * effects.max()) & (changes > 0)
     return SelectiveOrUsed(chosen, unused, unselective, classified)
 
 

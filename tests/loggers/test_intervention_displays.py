@@ -65,7 +65,7 @@ def significance(**layers: dict[str, Any]) -> Findings:
 def groups(*layers: str) -> Findings:
     axes = dict.fromkeys(("accuracy_without_significant", "accuracy_without_others"), ("repeat",))
     numbers = {"clean_accuracy": 0.9, "difference": 0.325, "difference_std": 0.05, "removed_significant": 4}
-    numbers |= {"removed_others": 4, "significant_units": 5, "other_units": 11}
+    numbers |= {"removed_others": 4, "significant_units": 5, "other_units": 11, "dead_others": 7}
     values = {
         "accuracy_without_significant": np.array([0.5, 0.55]),
         "accuracy_without_others": np.array([0.8, 0.9]),
@@ -287,6 +287,9 @@ class TestAblation:
             ["fc1", "used but unselective", "1 of 9", "6 (+0.20, +0.6)"],
             ["fc2", "too few to tell", "4", "–"],
         ]
+        caption = shown.tables["ablation_tables/selective_or_used"].caption
+        assert "change of the loss, with at most 10% of the largest" in caption
+        assert "effect size, with at most 50% of the largest" in caption
         figure = shown.figures["ablation_figures/effect_size_by_loss"]()
         assert texts(figure, "unit") == ["1", "6"]
         assert texts(figure, "panel") == ["fc1", "fc2"]
@@ -305,7 +308,8 @@ class TestGroupAblation:
         assert shown.scalars["group_ablation_difference/all_layers"] == 0.325
         assert texts(shown.figures["group_ablation_figures/accuracy"](), "row") == ["fc1", "relu", "all layers"]
         table = shown.tables["group_ablation_tables/groups"]
-        row = ["4 of 5", "4 of 11", "90.0%", "52.5%", "85.0%", "+32.5 ± 5.0"]
+        assert table.header[3] == "others that are dead"
+        row = ["4 of 5", "4 of 11", "7 of 11", "90.0%", "52.5%", "85.0%", "+32.5 ± 5.0"]
         assert table.rows == [[layer, *row] for layer in ("fc1", "relu", "all layers")]
         assert "2 times" in table.caption
 
@@ -326,6 +330,9 @@ class TestGroupAblation:
         assert "next_layer_shift/0" in second.scalars
         for figure in (*all_figures(first), *all_figures(second)):
             assert_legible(figure)
+        rows = first.tables["group_ablation_tables/groups"].rows
+        dead = [int(row[3].split()[0]) for row in rows]
+        assert dead[-1] == sum(dead[:-1])
 
 
 class TestDirectionAblation:

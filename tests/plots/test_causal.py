@@ -68,9 +68,56 @@ def test_units_of_equal_value_are_never_divided() -> None:
     assert np.flatnonzero(groups.unselective).tolist() == [7, 8]
     # Most units separate the classes perfectly: they are selective, and none of them is unselective.
     effect = np.array([1, 1, 1, 1, 1, 1, 1, 0.2, 0.1])
-    groups = selective_or_used(effect, np.arange(9) / 10, ALL)
+    groups = selective_or_used(effect, np.arange(9.0) ** 2 / 50, ALL)
     assert np.flatnonzero(groups.unused).tolist() == [0, 1, 2]
     assert np.flatnonzero(groups.unselective).tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("change, unused", [(-0.099, True), (0.1, True), (0.101, False), (-0.4, False)])
+def test_the_least_needed_unit_is_unused_only_if_a_tenth_of_the_most_needed(change: float, unused: bool) -> None:
+    effect = np.array([0.9, 0.8, 0.3, 0.25, 0.2, 0.1])  # the upper third are 0 and 1
+    loss = np.array([change, 0.6, 0.7, 0.5, 0.8, -1.0])  # the lower third by |change| are 0 and 3
+    assert np.flatnonzero(selective_or_used(effect, loss, ALL[:6]).unused).tolist() == [0] * unused
+
+
+@pytest.mark.parametrize("weakest, unselective", [(-0.4, True), (0.45, True), (0.46, False), (-0.7, False)])
+def test_the_weakest_unit_is_unselective_only_if_half_as_strong_as_the_strongest(
+    weakest: float, unselective: bool
+) -> None:
+    effect = np.array([weakest, 0.85, 0.8, 0.71, 0.75, -0.9])  # the lower third are 0 and 3
+    loss = np.array([0.9, 0.1, 0.2, 0.3, -0.9, 0.8])  # the upper third are 0 and 5
+    assert np.flatnonzero(selective_or_used(effect, loss, ALL[:6]).unselective).tolist() == [0] * unselective
+
+
+def test_only_compared_units_say_what_is_little() -> None:
+    effect = np.array([0.9, 0.8, 0.7, 0.65, 0.6, 0.5, 4.0, np.nan, 5.0])
+    loss = np.array([0.2, 0.7, 0.6, 0.5, 0.8, 1.0, 9.0, 9.0, np.nan])
+    groups = selective_or_used(effect, loss, ALL, np.arange(9) != 6)
+    assert groups.compared.tolist() == [True] * 6 + [False] * 3
+    assert not groups.unused.any()  # more than a tenth of 1.0, if not of 9.0
+    assert not groups.unselective.any()  # more than half of 0.9, if not of 5.0
+    effect[5], loss[0] = 0.4, 0.1
+    groups = selective_or_used(effect, loss, ALL, np.arange(9) != 6)
+    assert np.flatnonzero(groups.unused).tolist() == [0]
+    assert np.flatnonzero(groups.unselective).tolist() == [5]
+
+
+def test_layers_in_which_nothing_happens() -> None:
+    nothing = np.zeros(9)
+    groups = selective_or_used(EFFECT, nothing, ALL)
+    assert np.flatnonzero(groups.unused).tolist() == [0, 1, 2]
+    assert not groups.unselective.any()
+    groups = selective_or_used(nothing, LOSS, ~ALL)
+    assert not groups.unused.any()
+    assert np.flatnonzero(groups.unselective).tolist() == [0, 3, 6]
+    groups = selective_or_used(nothing, nothing, ALL)
+    assert not (groups.unused | groups.unselective).any()
+    for one in ([0.5], [0.0], [np.nan]):
+        alone = selective_or_used(np.array(one), np.array(one), ALL[:1])
+        assert not (alone.classified | alone.unused | alone.unselective).any()
+    unknown = selective_or_used(np.full(9, np.nan), LOSS, ALL)
+    assert not unknown.classified
+    assert not unknown.compared.any()
 
 
 values = st.floats(-1, 1) | st.sampled_from([0.0, 1.0, np.nan])
@@ -83,6 +130,9 @@ def test_no_unit_is_both(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     assert not (groups.unused & groups.unselective).any()
     assert not ((groups.unused | groups.unselective) & ~groups.compared).any()
     assert (loss[groups.unselective] > 0).all()
+    largest = [np.abs(array[groups.compared]).max(initial=0) for array in (effect, loss)]
+    assert (np.abs(effect[groups.unselective]) <= 0.5 * largest[0]).all()
+    assert (np.abs(loss[groups.unused]) <= 0.1 * largest[1]).all()
     for unused, used in itertools.product(np.flatnonzero(groups.unused), np.flatnonzero(groups.unselective)):
         assert abs(effect[unused]) > abs(effect[used])
 
@@ -142,7 +192,11 @@ def test_the_two_groups_differ_in_color_and_marker_and_their_numbers_are_colored
     assert len(set(colors)) == 3
     shapes = [found[label].get_paths()[0].vertices for label in (SELECTIVE, USED)]
     assert not np.array_equal(*shapes)
-    assert texts(figure, "legend")[0].startswith(SELECTIVE)
+    legend = texts(figure, "legend")
+    assert legend[0].startswith(SELECTIVE)
+    assert "10% of max" in legend[0]
+    assert legend[1].startswith(USED)
+    assert "50% of max" in legend[1]
     numbers = {text.get_text(): text.get_color() for text in figure.axes[0].texts if text.get_label() == "unit"}
     assert numbers["1"] != numbers["6"]
 
