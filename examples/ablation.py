@@ -48,6 +48,7 @@ from lightning_separation import (
     load_run,
 )
 from lightning_separation.plots import extremes, selective_or_used
+from lightning_separation.plots.causal import MOST_CHANGE, MOST_EFFECT
 from lightning_separation.records import ALL_LAYERS, DIRECTION_KINDS
 
 SAMPLES = {"heart_disease": 120, "digits": 60}  # of each class
@@ -141,13 +142,12 @@ def format_groups(record: Record) -> list[str]:
     return lines or ["  no layer has enough units of both kinds to compare"]
 
 
-def format_dead(*records: Record) -> str:
-    """How many of the others are never active."""
-    dead = []
-    for record in records:
-        tested, removed = record.findings["significance"], record.findings["ablation"]
-        dead += [f"{int(tested[layer]['dead'].sum())} of {layer}" for layer in removed]
-    return f"Units with the same value for every sample count as others: {', '.join(dead)}."
+def format_dead(record: Record) -> str:
+    """How many of the others are dead."""
+    found = record.findings["group_ablation"]
+    layers = [layer for layer in found if layer != ALL_LAYERS]
+    dead = [f"{found[layer]['dead_others']} of {found[layer]['other_units']} in {layer}" for layer in layers]
+    return ", ".join(dead) or "no layer is compared"
 
 
 def format_units(record: Record) -> list[str]:
@@ -238,10 +238,13 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"\n  Units are told apart on {half} patients, the accuracy is that on {half} others.")
     print("  Means of 10 draws; in brackets by how many points, and the standard deviation over the draws.")
     print("  Unclear: within two standard errors of the draws and of so few patients.")
-    print(f"  {format_dead(heart, digits)}\n")
+    print("  Others that are dead, with the same value for every sample they were tested on:")
+    print(f"  {format_dead(heart)}; of the digits {format_dead(digits)}.\n")
     print("DIGITS: without single units, in brackets the change of the loss and of the accuracy (points)\n")
     print(*format_units(digits), sep="\n")
-    print("\n  Selective, used: in the upper third of the layer's living units; un-: in the lower.\n")
+    print("\n  Selective, used: in the upper third of the layer's living units; un-: in the lower, unused with at most")
+    shares = f"{MOST_CHANGE:.0%} of its largest change of the loss, unselective with at most {MOST_EFFECT:.0%}"
+    print(f"  {shares} of its largest effect.\n")
     print("DIGITS: how far the predictions move (KL divergence, nats) without the best ...\n")
     kinds = ("unit", "random", "principal", "class means", "searched")
     print("  layer   " + "".join(f"{kind:>13}" for kind in kinds) + "   accuracy without the searched")
