@@ -13,12 +13,12 @@ from typing import Any, Literal
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.model_helpers import is_overridden
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 
 from .analyses import Analysis
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
+from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
 from .errors import MonitorError
@@ -210,7 +210,7 @@ class SeparationMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what was not drawn of the last record; say so if no validation was analysed."""
-        with isolate_rng(), self._harmless():
+        with same_random_numbers(), self._harmless():
             for step, shown in self._undrawn.values():
                 self._emit(trainer, shown, step)
         self._undrawn = {}
@@ -257,7 +257,7 @@ class SeparationMonitor(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Analyse, log and save."""
         if self._capture is not None and self._capture.running:
-            with isolate_rng(), self._harmless():
+            with same_random_numbers(), self._harmless():
                 self._finish(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,8 +14,8 @@ from torch import nn
 from .analyses import Analysis
 from .capture import Capture, Sample, select_layers
 from .capture.buffers import Pooling
-from .capture.recorder import first_tensor
-from .capture.replay import unchanged
+from .capture.restore import unchanged
+from .capture.structures import first_tensor
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
 from .records import Record

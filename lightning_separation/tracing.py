@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .capture.recorder import map_tensors
-from .capture.replay import unchanged
+from .capture.restore import unchanged
+from .capture.structures import map_tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -148,14 +148,18 @@ class Ablation(LayerChoice):
             deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards)
         for reason in dict.fromkeys(work.whole.values()):
             concerned = [layer for layer, name in names.items() if work.whole.get(name) == reason]
-            more = f" and {len(concerned) - _MOST_NAMED} more" if len(concerned) > _MOST_NAMED else ""
-            told = f"{', '.join(concerned[:_MOST_NAMED])}{more}: {reason}"
+            told = f"{_listed(concerned)}: {reason}"
             snapshot.report(self.name, f"{told}; the whole network is run for each unit", harmless=True)
         if work.limited:
-            told = f"{work.num_units} units, max_forwards={self.max_forwards}"
-            snapshot.report(
-                self.name, f"{told}: only those with the largest estimates are computed exactly", harmless=True
+            told = (
+                f"{work.num_units} units, max_forwards={self.max_forwards}: only those with the largest estimates are"
             )
+            less = "set it, max_samples, layers or every_n_epochs"
+            snapshot.report(self.name, f"{told} computed exactly; for more, or less work, {less}", harmless=True)
+        if work.unscreened:
+            unknown = [layer for layer, name in names.items() if name in work.unscreened]
+            reason = f"no gradient leads to {_listed(unknown)}: some units, evenly spread, are computed"
+            snapshot.report(self.name, reason, harmless=True)
         return {layer: self._quantities(deltas[name], work.clean) for layer, name in names.items()}
 
     def _quantities(self, deltas: AblationDeltas, clean: Outcome) -> dict[str, Any]:
@@ -168,3 +172,8 @@ class Ablation(LayerChoice):
             "max_loss": loss.max().cpu() if len(loss) else torch.tensor(torch.nan, dtype=torch.float64),
             "exact_fraction": deltas.exact.double().mean().cpu(),
         }
+
+
+def _listed(layers: Sequence[str]) -> str:
+    more = f" and {len(layers) - _MOST_NAMED} more" if len(layers) > _MOST_NAMED else ""
+    return f"{', '.join(layers[:_MOST_NAMED])}{more}"

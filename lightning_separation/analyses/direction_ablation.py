@@ -20,14 +20,15 @@ from ..interventions.directions import (
     random_directions,
     without_directions,
 )
-from ..interventions.outcomes import Comparison, readout_of
-from ..interventions.patching import unit_vector
+from ..interventions.outcomes import Comparison, Readout, readout_of
+from ..interventions.patching import as_tensor, described, unit_vector
 from ..records import DIRECTION_KINDS, Findings
 from .base import LayerAnalysis
 from .rerun import names_in_network, private_generator, sample_batches
 from .unit_groups import can_be_removed
 
 Kind = Literal["random", "principal", "class_means", "search"]
+_CHOICES = ", ".join(map(repr, get_args(Kind)))
 _RESTARTS, _STEPS = 3, 30  # of the search
 
 
@@ -42,8 +43,8 @@ class DirectionAblation(LayerAnalysis):
         directions: Which: ``"random"``, evenly distributed; ``"principal"``: principal components of the layer's units;
             ``"class_means"``: differences of the means of two classes; ``"search"``: the one whose removal moves the
             output distribution most, found by gradient ascent
-            (:func:`lightning_separation.interventions.search_direction`); several of these; or for each layer a tensor
-            of directions ``[k, U]`` of your own.
+            (:func:`lightning_separation.interventions.search_direction`); several of these; or for each layer
+            directions ``[k, U]`` of your own, or one ``[U]``.
         count: At most so many of each kind, ``"search"`` gives one.
         max_samples: At most so many samples are used, evenly of each class.
         layers: Names or glob patterns that narrow the monitor's; the input is left out.
@@ -72,10 +73,18 @@ class DirectionAblation(LayerAnalysis):
         super().__post_init__()
         check_positive(count=self.count, max_samples=self.max_samples)
         if isinstance(self.directions, Mapping):
-            for vector in (vector for vectors in self.directions.values() for vector in torch.as_tensor(vectors)):
-                unit_vector(vector)
+            if not self.directions:
+                raise ValueError("directions are given for no layer")
+            for layer in self.directions:
+                self._given(layer)
+            return
+        if not isinstance(self.directions, Sequence) or not self.directions:
+            given = "none" if isinstance(self.directions, Sequence) else described(self.directions)
+            raise ValueError(f"directions must be one or several of {_CHOICES}, or tensors by layer, not {given}")
         for kind in self._kinds:
             check_choice("directions", kind, get_args(Kind))
+        if twice := [kind for kind in get_args(Kind) if self._kinds.count(kind) > 1]:
+            raise ValueError(f"directions name {twice[0]!r} twice; they are one or several of {_CHOICES}")
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
@@ -89,6 +98,18 @@ class DirectionAblation(LayerAnalysis):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer but the input, or those that directions are given for."""
         return can_be_removed(layer) and not (isinstance(self.directions, Mapping) and layer not in self.directions)
+
+    def chosen(self, snapshot: Snapshot) -> list[str]:
+        """The layers that are asked for; those among them that are not there are reported."""
+        chosen = super().chosen(snapshot)
+        if isinstance(self.directions, Mapping) and (
+            missing := [name for name in self.directions if name not in chosen]
+        ):
+            there = [layer for layer in snapshot.layers if can_be_removed(layer)]
+            snapshot.report(
+                self.name, f"directions are given for {', '.join(missing)}, but looked at are {', '.join(there[:20])}"
+            )
+        return chosen
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Remove directions from one chosen layer after the other."""
@@ -104,14 +125,15 @@ class DirectionAblation(LayerAnalysis):
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The directions of one layer."""
         (name,) = names_in_network(snapshot, [layer]).values()
-        axis = snapshot.unit_axis(layer)
+        axis = max(1, snapshot.unit_axis(layer))  # an output [N] is run as [N, 1]
         vectors, kinds = self._vectors(layer, snapshot)
         if not len(vectors) and "search" not in self._kinds:
             raise ValueError("there is no direction to remove")
         total, found, clean = 0, torch.zeros(()), torch.zeros(())
+        readout: Readout | None = None
         for batch in sample_batches(snapshot, self.max_samples):
             run = CleanRun(snapshot.network, [name], batch, {name: axis}, snapshot.forward_context)
-            readout = readout_of(run.output, batch.target, made_by=run.made_by)
+            readout = readout or readout_of(run.output, batch.target, made_by=run.made_by)
             if not total and "search" in self._kinds:
                 search = DirectionSearch(snapshot.network, name, batch, run, snapshot.forward_context, readout)
                 best = search.climb(
@@ -144,14 +166,34 @@ class DirectionAblation(LayerAnalysis):
             return []
         return [self.directions] if isinstance(self.directions, str) else list(self.directions)
 
+    def _given(self, layer: str) -> Tensor:
+        """The user's directions of a layer at length 1, ``[k, U]`` float64.
+
+        Raises:
+            ValueError: For what is none.
+        """
+        assert isinstance(self.directions, Mapping)
+        if not isinstance(layer, str):
+            raise ValueError(f"directions must be given by names of layers, not by {described(layer)}")
+        vectors = as_tensor(f"directions of {layer}", self.directions[layer])
+        vectors = vectors.unsqueeze(0) if vectors.ndim == 1 else vectors
+        if vectors.ndim != 2 or not len(vectors):
+            raise ValueError(f"directions of {layer} must have shape [k, U] or [U], not {tuple(vectors.shape)}")
+        try:
+            return torch.stack([unit_vector(vector) for vector in vectors])
+        except ValueError as error:
+            raise ValueError(f"directions of {layer}: {error}") from error
+
     def _vectors(self, layer: str, snapshot: Snapshot) -> tuple[Tensor, list[str]]:
         """Directions ``[k, U]`` and the kind of each, but for the one that is searched."""
         assert snapshot.target is not None  # needs_classes
         activations, axis = snapshot.activations(layer), snapshot.unit_axis(layer)
+        activations = activations.unsqueeze(1) if activations.ndim == 1 else activations
+        axis = min(max(1, axis), activations.ndim - 1)  # axes that differed from batch to batch are gone
         width = activations.shape[axis]
         made = {}
         if isinstance(self.directions, Mapping):
-            made["given"] = torch.stack([unit_vector(v) for v in torch.as_tensor(self.directions[layer])])
+            made["given"] = self._given(layer).cpu()
             if made["given"].shape[1] != width:
                 raise ValueError(f"directions of {made['given'].shape[1]} numbers for {width} units")
         for kind in self._kinds:

@@ -14,8 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
 from ..capture.layers import ancestors
-from ..capture.recorder import output_tensor
 from ..capture.replay import Pass
+from ..capture.structures import output_tensor
 from ..checks import check_choice, check_number, check_positive, check_share
 from ..errors import MonitorError
 from ..interventions.outcomes import readout_of

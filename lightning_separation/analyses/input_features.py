@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..capture import INPUT, Snapshot
 from ..capture.buffers import Pooling
-from ..capture.recorder import first_tensor
 from ..capture.replay import Pass
+from ..capture.structures import first_tensor
 from ..checks import check_choice, check_number, check_positive
 from ..errors import MonitorError
 from ..functional import class_selectivity

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from .buffers import Pooling
-from .recorder import Recorder, Report, first_tensor
+from .recorder import Recorder, Report
 from .replay import Context
 from .sample import Sample
 from .snapshot import Snapshot
+from .structures import first_tensor
 from .targets import NoClassesError, TargetFn, batch_labels
 
 

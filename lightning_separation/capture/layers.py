@@ -42,7 +42,7 @@ def select_layers(
         for pattern in patterns:
             found = {name: m for name, m in modules.items() if name == pattern or fnmatchcase(name, pattern)}
             if not found and pattern != INPUT:
-                raise ValueError(_unknown(pattern, list(modules)))
+                raise ValueError(unknown_layer(pattern, list(modules)))
             chosen.update(found)
         chosen = {name: module for name, module in modules.items() if name in chosen}
     if INPUT in chosen:
@@ -79,7 +79,8 @@ def _computes(root: nn.Module, name: str, module: nn.Module) -> bool:
     return is_leaf and not inside_attention and not isinstance(module, _NO_LAYER)
 
 
-def _unknown(pattern: str, names: list[str]) -> str:
+def unknown_layer(pattern: str, names: list[str]) -> str:
+    """What to say of a name or pattern that none of the names fits: the nearest of them."""
     near = get_close_matches(pattern, names, n=5, cutoff=0.4)
     hint = f"nearest names: {', '.join(near)}" if near else f"there are: {', '.join(names[:20])}"
     return f"layers: no module fits {pattern!r}; {hint}. Names are those of named_modules()"

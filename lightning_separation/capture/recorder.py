@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
-from copy import copy
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -13,6 +12,8 @@ from torch.utils.hooks import RemovableHandle
 
 from .buffers import Pooling, RowBuffer
 from .layers import ancestors, is_helper
+from .recognition import excerpt, weights_sizes
+from .structures import first_tensor, map_tensors
 
 
 class Report(Protocol):
@@ -27,9 +28,6 @@ class Call(NamedTuple):
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-
-
-_MOST_NUMBERS = 64  # of each sample's output that are kept to know it again: too few to count as memory
 
 
 class Recorder:
@@ -55,6 +53,7 @@ class Recorder:
         order: For every layer that ran its module's name, in order of execution.
         buffers: The rows of the layers that are held.
         calls: For every batch with rows what each network was called with.
+        weights: The sizes of all parameters while the first batch ran, to know them again.
         outputs: For every batch with rows a part of what each network returned, to know it again.
         call_bytes: Memory that ``calls`` hold.
         batch_rows: For every batch with rows their number.
@@ -85,6 +84,7 @@ class Recorder:
         self.buffers: dict[str, RowBuffer] = {}
         self.calls: list[dict[str, Call]] = []
         self.outputs: list[dict[str, Tensor]] = []
+        self.weights = torch.zeros(0)
         self.call_bytes = 0
         self.batch_rows: list[int] = []
         self.row_bytes: dict[str, int] = {}
@@ -136,6 +136,8 @@ class Recorder:
         if self._rows is not None:
             self.calls.append({})
             self.outputs.append({})
+            if len(self.outputs) == 1 and self._keep_calls:
+                self.weights = weights_sizes(self.root)
             self.batch_rows.append(len(rows))
 
     def end_batch(self) -> None:
@@ -227,25 +229,6 @@ def changes_when_hooked(root: nn.Module, name: str) -> bool:
     return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(_is_compiled, around))
 
 
-def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """A copy of nested tuples, lists and mappings with every tensor replaced; the rest as it is."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, MutableMapping):
-        made: Any = copy(value)
-        for key, item in value.items():
-            made[key] = map_tensors(function, item)
-        return made
-    if isinstance(value, list):
-        made = copy(value)
-        made[:] = [map_tensors(function, item) for item in value]
-        return made
-    if isinstance(value, tuple):
-        items = [map_tensors(function, item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value
-
-
 def take_rows(value: Any, rows: Tensor, size: int) -> Any:
     """The given rows of every tensor in a structure that has ``size`` of them; the rest as it is."""
 
@@ -267,55 +250,6 @@ def _nbytes(value: Any) -> int:
 
 def _is_compiled(module: nn.Module) -> bool:
     return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
-
-
-def first_tensor(value: Any) -> Tensor | None:
-    """The first tensor in nested tuples, lists, mappings and dataclass-like outputs."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    elif hasattr(value, "__dataclass_fields__"):
-        value = [getattr(value, name) for name in value.__dataclass_fields__]
-    if isinstance(value, tuple | list):
-        return next((tensor for tensor in map(first_tensor, value) if tensor is not None), None)
-    return None
-
-
-def output_tensor(returned: Any, size: int) -> Tensor:
-    """The tensor that counts in what a network returned: the logits if it names them, else the first with rows.
-
-    Args:
-        returned: A tensor, tuple, list, mapping or dataclass-like output.
-        size: Samples that the network was given.
-
-    Raises:
-        ValueError: If there is no floating-point tensor with one row for each sample.
-    """
-    logits = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
-    values = list(returned.values()) if isinstance(returned, Mapping) else returned
-    candidates = [logits, *values] if isinstance(values, tuple | list) else [logits, values]
-    for candidate in candidates:
-        tensor = first_tensor(candidate)
-        if tensor is not None and tensor.is_floating_point() and tensor.ndim and len(tensor) == size:
-            return tensor
-    raise ValueError(f"the network returns a {type(returned).__name__} without floating-point rows for {size} samples")
-
-
-def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:
-    """A part of what a network returned for each sample, ``[rows, at most 64]``; empty if it returned no such thing.
-
-    Args:
-        returned: A tensor, tuple, list, mapping or dataclass-like output.
-        size: Samples that it was given.
-        rows: Which of them; None: all.
-    """
-    try:
-        output = output_tensor(returned, size).detach()
-        numbers = (output if rows is None else output.index_select(0, rows.to(output.device))).unsqueeze(-1).flatten(1)
-    except Exception:  # whatever it is, it must not end the user's validation
-        return torch.zeros(0)
-    return numbers[:, :: -(-numbers.shape[1] // _MOST_NUMBERS)].clone()
 
 
 def batch_axis(root: nn.Module, name: str) -> int:

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .recorder import Recorder, batch_axis, first_tensor, map_tensors, rows_of
+from .recorder import Recorder, batch_axis, rows_of
+from .restore import unchanged
+from .structures import first_tensor, map_tensors
 
 Context = Callable[[], AbstractContextManager[Any]]
 
@@ -136,19 +137,3 @@ def _watched(
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def unchanged(root: nn.Module) -> Iterator[None]:
-    """Run parts of a network once more: no gradients, eager, and buffers and random state as before afterwards."""
-    before = [(buffer, buffer.clone()) for buffer in root.buffers()]
-    with ExitStack() as stack:
-        stack.enter_context(isolate_rng())
-        stack.enter_context(torch.no_grad())
-        if hasattr(torch.compiler, "set_stance"):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        try:
-            yield
-        finally:
-            for buffer, value in before:
-                buffer.copy_(value)

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from ..functional import unit_activations
 from .buffers import Pooling, RowBuffer
 from .layers import INPUT
-from .recorder import Call, Recorder, Report, excerpt, first_tensor
-from .replay import Context, Pass, replay, the_network, unchanged
+from .recognition import difference, excerpt, weights_sizes
+from .recorder import Call, Recorder, Report
+from .replay import Context, Pass, replay, the_network
+from .restore import unchanged
+from .structures import first_tensor
 from .units import unit_axis
 
 _MOST_BYTES = 2**26  # of an input that is worth a checksum
-# What may differ when a network is run again, of its largest output: rounding, where kernels or compilers differ.
-_CLOSE, _CLOSE_ON_DEVICE, _CLOSE_IN_HALF_PRECISION = 1e-4, 5e-3, 3e-2
 
 
 class Snapshot:
@@ -174,8 +175,19 @@ class Snapshot:
             ValueError: If it does not, with the reason.
         """
         if self._differs is None:
+            if not torch.equal(self._recorder.weights, weights_sizes(self.root)):
+                raise ValueError(
+                    "the network's weights are no longer those of the validation (a callback that averages them?)"
+                )
+            name, _ = the_network(self._recorder)
+            before = iter(self._recorder.outputs)
             found: list[float | None] = []
-            self.replay([], lambda p: found.append(self._difference(p)))
+
+            def compare(p: Pass) -> None:
+                after = excerpt(p.output, p.rows.stop - p.rows.start)
+                found.append(difference(next(before).get(name, torch.zeros(0)), after))
+
+            self.replay([], compare)
             known = [differs for differs in found if differs is not None]
             if not known:
                 raise ValueError(
@@ -188,29 +200,15 @@ class Snapshot:
                 "largest): other weights (a callback that averages them?), random numbers, or it looks at whole batches"
             )
 
-    def _difference(self, p: Pass) -> float | None:
-        """Of what the network gives now from what it gave in the pass, of the largest; 0 if it is but rounding.
-
-        None where it gives nothing to compare, as one sample alone does whose axis is squeezed away.
-        """
+    @property
+    def nan_rows(self) -> Tensor:
+        """Samples for which the network returned NaN, ``[N]`` bool."""
         name, _ = the_network(self._recorder)
-        batch = [rows for rows, _ in self.calls].index(p.rows)
-        before = self._recorder.outputs[batch].get(name, torch.zeros(0))
-        after = excerpt(p.output, p.rows.stop - p.rows.start)
-        if not before.numel() or before.shape != after.shape:
-            return None
-        known = before.isfinite()
-        if not torch.equal(known, after.isfinite()):
-            return torch.inf
-        if not bool(known.any()):
-            return 0.0
-        first, second = before[known].double(), after[known].double()
-        ratio = (first - second).abs().max() / first.abs().max()
-        differs = float(ratio.nan_to_num(0, posinf=torch.inf))  # nothing of nothing is nothing
-        close = _CLOSE if before.device.type == "cpu" else _CLOSE_ON_DEVICE
-        if before.dtype in (torch.float16, torch.bfloat16):
-            close = _CLOSE_IN_HALF_PRECISION
-        return differs if differs > close else 0.0
+        sizes = self._recorder.batch_rows
+        outputs = [kept.get(name, torch.zeros(0)) for kept in self._recorder.outputs]
+        pairs = zip(outputs, sizes, strict=True)
+        rows = [o.isnan().any(1).cpu() if len(o) == size else torch.zeros(size, dtype=torch.bool) for o, size in pairs]
+        return torch.cat(rows)
 
     @property
     def root(self) -> nn.Module:

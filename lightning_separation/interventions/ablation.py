@@ -17,7 +17,7 @@ from .clean_run import CleanRun, Copies
 from .narrow import zero_stays
 from .outcomes import Comparison, Loss, Outcome, Readout, readout_of
 from .patching import Units, Value, chosen_units, replacement
-from .screening import estimated_deltas
+from .screening import Estimates, estimated_deltas
 from .without_units import WithoutUnits
 
 
@@ -102,6 +102,8 @@ def ablation_deltas(
         check_share("screen", screen)
     layers = [layer] if isinstance(layer, str) else list(layer)
     chosen = units if isinstance(units, Mapping) else dict.fromkeys(layers, units)
+    if unknown := set(chosen) - set(layers):
+        raise ValueError(f"units of {', '.join(sorted(unknown))}, which is not among the layers {', '.join(layers)}")
     work = UnitAblation(network, layers, value=value, loss=loss)
     with evaluating(network):
         found = work.deltas([Batch.of(inputs, target)], chosen, screen)
@@ -126,6 +128,7 @@ class UnitAblation:
     Attributes:
         clean: Loss, accuracy, KL (0) and entropy of the clean output; after the work.
         whole: By layer why the whole network was run for each unit.
+        unscreened: Layers that no gradient leads to, so that units were chosen evenly; after the work.
         limited: Whether fewer units than asked for were computed exactly, to keep within the budget; after the work.
         num_units: How many there are, those counted once that lose the same in two layers; after the work.
         advance: As given.
@@ -144,12 +147,14 @@ class UnitAblation:
         advance: Callable[[int, int], None] = lambda steps, total: None,
     ) -> None:
         self._network, self._layers, self._value = network, layers, value
+        self._values: dict[str, Value] = {}  # by layer
         self._references = references or {}
         self._axes, self._loss, self._forward_context = axes or {}, loss, forward_context
         self.advance = advance
         self.clean = Outcome(*torch.full((4, 1), torch.nan, dtype=torch.float64))
         self.whole: dict[str, str] = {}
         self.limited = False
+        self.unscreened: list[str] = []
         self.num_units = 0
         self._steps = 0
 
@@ -175,7 +180,6 @@ class UnitAblation:
         clean = torch.zeros(4, 1, dtype=torch.float64)
         for batch in batches:
             run = CleanRun(self._network, self._layers, batch, self._axes, self._forward_context)
-            self.whole |= run.whole
             if plan is None:
                 plan = self._plan(run, batches, units or {}, screen, max_forwards)
             compare = Comparison(plan.readout, run.output, batch.target, self._loss, run.returned)
@@ -183,6 +187,7 @@ class UnitAblation:
             for layer in plan.order:
                 found = self._one_layer(run, layer, plan.exact[layer], compare)
                 sums[layer] = sums.get(layer, 0) + torch.stack(found) * (batch.size / total)
+            self.whole |= run.whole
         assert plan is not None, "no batch"
         self.clean = Outcome(*clean)
         return {layer: plan.finished(layer, sums) for layer in self._layers}
@@ -207,7 +212,7 @@ class UnitAblation:
 
     def _replace(self, layer: str, output: Tensor, axis: int) -> Tensor:
         try:
-            return replacement(output, axis, self._value, self._references.get(layer))
+            return replacement(output, axis, self._values[layer], self._references.get(layer))
         except ValueError as error:
             raise ValueError(f"{layer}: {error}") from error
 
@@ -234,6 +239,7 @@ class UnitAblation:
                 chosen[layer] = chosen_units(units.get(layer), width).to(device)
             except ValueError as error:
                 raise ValueError(f"{layer}: {error}") from error
+            self._values[layer] = _by_unit(self._value, chosen[layer], width)
         same = _same_deltas(run, chosen) if isinstance(self._value, str) and self._value == "zero" else {}
         own = [layer for layer in run.order if layer not in same]
         sizes = {layer: len(chosen[layer]) for layer in own}
@@ -241,11 +247,12 @@ class UnitAblation:
         counts = _exact_counts(sizes, 1.0 if screen is None else screen, max_forwards)
         self.num_units, self.limited = sum(sizes.values()), counts != asked_for
         estimates = self._estimates(batches, readout) if counts != sizes else {}
-        plan = _Plan(readout, chosen, same, counts, estimates, of_loss=target is not None)
+        self.unscreened = [layer for layer in estimates if bool(estimates[layer].size.isnan().all())]
+        plan = _Plan(readout, chosen, same, counts, estimates)
         self._steps = len(batches) * sum(len(units) for units in plan.exact.values())
         return plan
 
-    def _estimates(self, batches: Sequence[Batch], readout: Readout) -> dict[str, Tensor]:
+    def _estimates(self, batches: Sequence[Batch], readout: Readout) -> dict[str, Estimates]:
         total = sum(batch.size for batch in batches)
         sums: dict[str, Tensor] = {}
         for batch in batches:
@@ -259,8 +266,8 @@ class UnitAblation:
                 self._loss,
                 self._forward_context,
             )
-            sums = {layer: sums.get(layer, 0) + found[layer] / total for layer in found}
-        return sums
+            sums = {layer: sums.get(layer, 0) + torch.stack(found[layer]) / total for layer in found}
+        return {layer: Estimates(loss, kl) for layer, (loss, kl) in sums.items()}
 
 
 class _Plan:
@@ -271,8 +278,7 @@ class _Plan:
         chosen: By layer the units asked for.
         same: By layer another one whose deltas it has.
         counts: By layer that has deltas of its own how many units to compute exactly.
-        estimates: By layer, ``[U]``, where these are not all.
-        of_loss: Whether they are of the loss, or of the divergence.
+        estimates: By layer, where these are not all.
 
     Attributes:
         order: The layers to compute.
@@ -285,17 +291,15 @@ class _Plan:
         chosen: Mapping[str, Tensor],
         same: Mapping[str, str],
         counts: Mapping[str, int],
-        estimates: Mapping[str, Tensor],
-        of_loss: bool,
+        estimates: Mapping[str, Estimates],
     ) -> None:
         self.readout, self.order = readout, list(counts)
-        self._chosen, self._same, self._estimates, self._of_loss = chosen, same, estimates, of_loss
+        self._chosen, self._same, self._estimates = chosen, same, estimates
         self._places: dict[str, Tensor] = {}  # of the exact ones among the chosen
         for layer, count in counts.items():
             places = torch.arange(len(chosen[layer]), device=chosen[layer].device)
             if estimates:
-                by_size = estimates[layer][chosen[layer]].abs().argsort(descending=True, stable=True)
-                places = by_size[:count].sort().values
+                places = _largest(estimates[layer].size[chosen[layer]], count)
             self._places[layer] = places
         self.exact = {layer: chosen[layer][places] for layer, places in self._places.items()}
 
@@ -305,12 +309,27 @@ class _Plan:
         chosen, places = self._chosen[layer], self._places[layer]
         found = torch.full((4, len(chosen)), torch.nan, dtype=torch.float64, device=chosen.device)
         if self._estimates:
-            found[0 if self._of_loss else 2] = self._estimates[layer][chosen]
+            loss, kl = (estimate[chosen] for estimate in self._estimates[layer])
+            found[0], found[2] = loss, kl if bool(loss.isnan().all()) else torch.nan
         found[:, places] = sums[layer]
         exact = torch.zeros(len(chosen), dtype=torch.bool, device=chosen.device)
         exact[places] = True
         loss, accuracy, kl, entropy = found
         return AblationDeltas(loss, accuracy, kl, entropy, exact)
+
+
+def _largest(sizes: Tensor, count: int) -> Tensor:
+    """Places of the largest, ascending; evenly spread where there are no sizes."""
+    if bool(sizes.isnan().all()) and count:
+        return torch.linspace(0, len(sizes) - 1, count, device=sizes.device).round().long().unique()
+    return sizes.nan_to_num(-1).argsort(descending=True, stable=True)[:count].sort().values
+
+
+def _by_unit(value: Value, units: Tensor, width: int) -> Value:
+    """A value for each chosen unit as one for each of the layer's."""
+    if not isinstance(value, Tensor) or value.shape != units.shape or len(value) == width:
+        return value
+    return value.new_zeros(width).index_put((units.to(value.device),), value)
 
 
 def _exact_counts(sizes: Mapping[str, int], share: float, most: int | None = None) -> dict[str, int]:
@@ -341,7 +360,8 @@ def _same_deltas(run: CleanRun, chosen: Mapping[str, Tensor]) -> dict[str, str]:
             continue
         for value in zero_stays(suffix, run.axes[layer]):
             other = next((name for name in run.order if run.sole_mark(name) == value), None)
-            if other is not None and torch.equal(chosen[layer], chosen[other]):
+            alike = other is not None and run.axes[layer] == run.axes[other]
+            if other is not None and alike and torch.equal(chosen[layer], chosen[other]):
                 same[layer] = other
     return {layer: _last(layer, same) for layer in same}
 

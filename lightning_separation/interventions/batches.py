@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ..capture.recorder import first_tensor, map_tensors, take_rows
-from ..capture.replay import unchanged
-from .patching import Edit, patched
+from ..capture.recorder import take_rows
+from ..capture.restore import unchanged
+from ..capture.structures import first_tensor, map_tensors
+from .patching import Edit, Numbers, as_tensor, described, patched
 
 Context = Callable[[], AbstractContextManager[Any]]
 
@@ -35,15 +36,24 @@ class Batch:
     target: Tensor | None = None
 
     @classmethod
-    def of(cls, inputs: Any, target: Tensor | None = None) -> Batch:
+    def of(cls, inputs: Any, target: Numbers | None = None) -> Batch:
         """Of ``network(inputs)``, ``network(*inputs)`` for a tuple or list, ``network(**inputs)`` for a mapping.
 
+        A target that is an array or list is made a tensor. Inputs are not: they go to the network as they are.
+
         Raises:
-            ValueError: Without samples, or if the target has another number of them.
+            ValueError: Without samples, for inputs or a target of the wrong type, or if the target has another number
+                of samples.
         """
         first = first_tensor(inputs)
-        if first is None or not first.ndim or not len(first):
-            raise ValueError("inputs hold no tensor [N, ...] with samples")
+        if first is None:
+            hint = "" if isinstance(inputs, tuple | list | Mapping) else f": they are {described(inputs)}"
+            raise ValueError(f"inputs hold no tensor [N, ...] with samples{hint}; give what the network is called with")
+        if not first.ndim or not len(first):
+            raise ValueError(f"inputs hold no samples: the first tensor has shape {tuple(first.shape)}, not [N, ...]")
+        if isinstance(inputs, Mapping) and (other := [name for name in inputs if not isinstance(name, str)]):
+            raise ValueError(f"inputs as a mapping are arguments by name; {other[0]!r} is no name")
+        target = None if target is None else as_tensor("target", target)
         if target is not None and (not target.ndim or len(target) != len(first)):
             raise ValueError(f"{len(first)} inputs, but a target of shape {tuple(target.shape)}")
         if isinstance(inputs, Mapping):

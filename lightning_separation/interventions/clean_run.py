@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..capture.recorder import map_tensors, output_tensor
+from ..capture.structures import map_tensors, output_tensor
 from .batches import Batch, Context, running
 from .outcomes import MadeBy
 from .patching import Edit, unit_edit
@@ -26,7 +26,8 @@ _KEEPS_VALUES = {
     "view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "_to_copy", "clone", "alias", "detach", "select", "t",
     "transpose", "permute", "slice", "expand",
 }  # fmt: skip
-_CLOSE = 1e-4  # of the largest output; on a GPU the same work may be summed in another order
+# Of the largest output. On a GPU, under autocast, the same work may be summed in another order.
+_CLOSE, _CLOSE_IN_HALF_PRECISION = 1e-4, 3e-2
 _ELEMENTS_AT_ONCE = {"cpu": 2**19}  # of the largest tensor, so that it stays near the processor's caches
 _MOST_ELEMENTS = 2**26
 
@@ -91,11 +92,9 @@ class CleanRun:
     ) -> None:
         self.axes: dict[str, int] = dict(axes or {})
         self._network, self._batch, self._forward_context = network, batch, forward_context
-        self._tape = Tape()
-        self._marks: dict[str, list[int]] = {layer: [] for layer in layers}
-        markers = {layer: self._marker(layer) for layer in layers}
-        with running(network, batch, markers, forward_context) as (args, kwargs), self._tape.recording():
-            self.returned = network(*args, **kwargs)
+        self._layers = list(layers)
+        self._marks: dict[str, list[int]] = {}
+        unseen = self._record()
         self.output = output_tensor(self.returned, batch.size)
         if silent := [layer for layer, marks in self._marks.items() if not marks]:
             raise ValueError(f"{', '.join(silent)}: the network ran without calling it")
@@ -108,7 +107,9 @@ class CleanRun:
         needed = set(wanted).union(*(suffix.needs for suffix in self._suffixes.values()), *self._marks.values())
         self._tape.keep_only(needed)
         self.whole = {layer: suffix.obstacle for layer, suffix in self._suffixes.items() if suffix.obstacle}
-        self._probe()
+        unseen = unseen or self._differs_unwatched() or self._differs_when_changed()
+        if unseen:
+            self.whole = dict.fromkeys(layers, unseen)
 
     @property
     def order(self) -> list[str]:
@@ -169,13 +170,22 @@ class CleanRun:
             parameters: ``[copies, ...]``.
         """
         suffix = self.suffix(layer)
-        if suffix is None:
-            runs = [self.run_whole({layer: partial(_swapped, edit, row)}) for row in parameters]
-            outputs = [output_tensor(run, self._batch.size) for run in runs]
-            return Copies(torch.stack(outputs), lambda copy: runs[copy])
-        with self.replaying():
-            values = suffix.many(lambda row: suffix.run(lambda h: edit(h, row)), parameters)
-        return self.copies(values, len(parameters))
+        if suffix is not None:
+            try:
+                with self.replaying():
+                    values = suffix.many(lambda row: suffix.run(lambda h: edit(h, row)), parameters)
+                return self.copies(values, len(parameters))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                self.give_up(layer, error)
+        runs = [self.run_whole({layer: partial(_swapped, edit, row)}) for row in parameters]
+        outputs = [output_tensor(run, self._batch.size) for run in runs]
+        return Copies(torch.stack(outputs), lambda copy: runs[copy])
+
+    def give_up(self, layer: str, error: Exception) -> None:
+        """What is on the tape cannot be run again behind a layer: from now on the whole network is."""
+        self.whole[layer] = f"what comes behind it cannot be run on its own ({type(error).__name__})"
 
     def run_whole(self, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Any:
         """What the whole network returns with outputs of layers changed, samples first."""
@@ -216,8 +226,9 @@ class CleanRun:
             if not output.is_floating_point():
                 raise ValueError(f"its output is {output.dtype}; only floating-point units can be replaced")
             own = output.clone()
+            self._tape.watch(output, own)
             self._marks[layer].append(self._tape.number(own))
-            self.axes.setdefault(layer, axis)
+            self.axes[layer] = max(self.axes.get(layer, axis), 1)  # [N] counts as [N, 1]
             return own
 
         return unit_edit(self._network, layer, mark)
@@ -230,31 +241,67 @@ class CleanRun:
             number = makers[number].inputs[0]
         return _MADE_BY.get(makers[number].name) if number in makers else None
 
-    def _probe(self) -> None:
-        """Whether the tape gives what the whole network does, for changes in front of all others."""
+    def _record(self) -> str:
+        """Run the network with its layers marked; why the tape does not tell all, or nothing."""
+        fused = any(isinstance(m, nn.TransformerEncoderLayer | nn.MultiheadAttention) for m in self._network.modules())
+        try:
+            self._run_marked(lambda tape: tape.recording(reading=not fused))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            self._run_marked(lambda _: nullcontext())  # raises again if it is not for the recording
+            return f"it cannot be recorded ({type(error).__name__})"
+        return ""
+
+    def _run_marked(self, recording: Callable[[Tape], AbstractContextManager[None]]) -> None:
+        self._tape, self._marks = Tape(), {layer: [] for layer in self._layers}
+        markers = {layer: self._marker(layer) for layer in self._layers}
+        run = running(self._network, self._batch, markers, self._forward_context)
+        with run as (args, kwargs), recording(self._tape):
+            self.returned = self._network(*args, **kwargs)
+
+    def _differs_unwatched(self) -> str:
+        """Whether marking a layer changes what the network does: its output is its input, which is changed later."""
+        if not self._tape.watched_changed:
+            return ""
+        returned = self.run_whole({})
+        output = output_tensor(returned, self._batch.size)
+        if _is_close(self.output, output):
+            return ""
+        self.returned, self.output, self._returned = returned, output, []
+        return "a layer's output is its input, which is changed in place"
+
+    def _differs_when_changed(self) -> str:
+        """Whether the tape gives something else than the whole network, for changes in front of all others."""
         probed: list[str] = []
         for layer in reversed(self.order):
             mark = self._marks[layer][0]
             if layer in self.whole or any(mark in self._suffixes[other].changed for other in probed):
                 continue
             probed.append(layer)
-            half = (torch.arange(self.clean(layer)[0].shape[self.axes[layer]]) % 2).to(self.output.device)
-            axis = self.axes[layer]
-
-            def halved(h: Tensor, half: Tensor = half, axis: int = axis) -> Tensor:
-                return h * half.view(-1, *(1,) * (h.ndim - axis - 1)).to(h.dtype)
-
+            change = partial(_each_unit_less, axis=self.axes[layer])
             with self.replaying():
-                values = self._suffixes[layer].run(halved)
-            found = values.get(self._output, self.output)
-            expected = output_tensor(self.run_whole({layer: halved}), self._batch.size)
-            scale = float(self.output.abs().max())
-            if found.shape != expected.shape or not torch.allclose(
-                found, expected, rtol=_CLOSE, atol=_CLOSE * scale, equal_nan=True
-            ):
-                reason = "its code does something that is not seen from outside"
-                self.whole = dict.fromkeys(self._marks, reason)
-                return
+                values = self._suffixes[layer].run(change)
+            expected = output_tensor(self.run_whole({layer: change}), self._batch.size)
+            if not _is_close(values.get(self._output, self.output), expected):
+                return "its code does something that is not seen from outside"
+        return ""
+
+
+def _each_unit_less(output: Tensor, axis: int) -> Tensor:
+    """Every unit by a factor of its own, between 1/4 and 3/4."""
+    golden = torch.arange(1, output.shape[axis] + 1, device=output.device) * 0.6180339887
+    return output * (0.25 + 0.5 * (golden % 1)).view(-1, *(1,) * (output.ndim - axis - 1)).to(output.dtype)
+
+
+def _is_close(found: Tensor, expected: Tensor) -> bool:
+    """Whether two outputs are the same up to rounding; infinities and NaN in the same places."""
+    if found.shape != expected.shape:
+        return False
+    finite = expected[expected.isfinite()]
+    scale = float(finite.abs().max()) if finite.numel() else 0.0
+    close = _CLOSE if expected.dtype in (torch.float32, torch.float64) else _CLOSE_IN_HALF_PRECISION
+    return torch.allclose(found, expected, rtol=close, atol=close * scale, equal_nan=True)
 
 
 def _swapped(edit: Callable[[Tensor, Any], Tensor], row: Any, output: Tensor) -> Tensor:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..capture.recorder import output_tensor
+from ..capture.structures import output_tensor
 from ..checks import check_positive
 from .batches import Batch, Context, evaluating, running
 from .clean_run import CleanRun
 from .outcomes import Comparison, Outcome, Readout, readout_of
-from .patching import unit_edit, without_direction
+from .patching import check_layer, check_network, unit_edit, without_direction
 
 _ANGLES = torch.tensor([1.2, 0.7, 0.4, 0.2, 0.1, 0.05, 0.02, 0.005])  # of a step, in radians
 _MOST_UNITS = 512  # that are tried as directions
@@ -63,8 +63,8 @@ def search_direction(
         The direction and its KL.
 
     Raises:
-        ValueError: For an unknown layer, one that does not run or has no floating-point output, or an output that is
-            no distribution.
+        ValueError: For an argument of the wrong type, an unknown layer, one that does not run, has no floating-point
+            output, or puts out NaN or inf, or an output that is no distribution.
 
     Example:
         >>> network = nn.Linear(2, 2, bias=False)
@@ -74,12 +74,18 @@ def search_direction(
         >>> found.direction.abs().argmax().item()
         0
     """
+    check_network(network)
+    check_layer(layer)
     check_positive(candidates=candidates, restarts=restarts, steps=steps)
     batch = Batch.of(inputs)
     with evaluating(network):
         run = CleanRun(network, [layer], batch)
         search = DirectionSearch(network, layer, batch, run)
-        return search.climb(search.beginnings(candidates, generator), restarts, steps)
+        try:
+            beginnings = search.beginnings(candidates, generator)
+        except ValueError as error:
+            raise ValueError(f"{layer}: {error}") from error
+        return search.climb(beginnings, restarts, steps)
 
 
 def without_directions(run: CleanRun, layer: str, vectors: Tensor, compare: Comparison) -> Outcome:
@@ -113,7 +119,12 @@ def principal_directions(activations: Tensor, axis: int, num: int) -> Tensor:
         activations: ``[N, ...]``.
         axis: That of the units.
         num: How many, those with the largest variance first; without any variance there are none.
+
+    Raises:
+        ValueError: For activations that are not finite.
     """
+    if not bool(activations.isfinite().all()):
+        raise ValueError("its activations hold NaN or inf: they have no principal components")
     points = activations.detach().movedim(axis, -1).flatten(0, -2).double()
     points = points - points.mean(0)
     variances, vectors = torch.linalg.eigh(points.T @ points)
@@ -169,7 +180,11 @@ class DirectionSearch:
         self._axis = run.axes[layer]
 
     def beginnings(self, candidates: int, generator: torch.Generator | None = None) -> Tensor:
-        """Directions to begin with, ``[k, U]``: random ones, single units that vary most, principal components."""
+        """Directions to begin with, ``[k, U]``: random ones, single units that vary most, principal components.
+
+        Raises:
+            ValueError: For activations that are not finite.
+        """
         output = self._run.clean(self._layer)[0]
         width = output.shape[self._axis]
         sizes = output.double().movedim(self._axis, 0).flatten(1).square().mean(1)

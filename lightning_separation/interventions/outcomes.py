@@ -109,7 +109,8 @@ def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy 
         made_by: If it is known.
 
     Raises:
-        ValueError: If output and target do not fit.
+        ValueError: If output and target do not fit, or the target gives each class a share (rows of fractions that sum
+            to 1): no loss is taken for granted then.
 
     Example:
         >>> readout_of(torch.tensor([[0.2, 0.8], [0.5, 0.5]]), torch.tensor([0, 1])).kind
@@ -136,6 +137,11 @@ def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy 
         )
     if integral and bool(((target == 0) | (target == 1)).all()):
         return _binary(output, made_by)
+    if target.is_floating_point() and any(_gives_shares(target, axis) for axis in {1, target.ndim - 1}):
+        raise ValueError(
+            f"each row of the target {tuple(target.shape)} sums to 1 without being one-hot, as soft targets of classes "
+            "do; their loss is not clear, give loss="
+        )
     return Readout("values")
 
 
@@ -255,6 +261,10 @@ def _binary(output: Tensor, made_by: MadeBy | None) -> Readout:
 
 def _sums_to_one(values: Tensor, axis: int) -> bool:
     return bool((values >= 0).all()) and bool(((values.sum(axis) - 1).abs() < _TOLERANCE).all())
+
+
+def _gives_shares(target: Tensor, axis: int) -> bool:
+    return target.ndim > 1 and target.shape[axis] > 1 and _sums_to_one(target.float(), axis)
 
 
 def _is_one_hot(target: Tensor, axis: int) -> bool:

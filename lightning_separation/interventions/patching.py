@@ -11,11 +11,13 @@ from types import EllipsisType
 from typing import Any, Literal, get_args
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from ..capture.layers import _unknown
-from ..capture.recorder import batch_axis, first_tensor
+from ..capture.layers import unknown_layer
+from ..capture.recorder import batch_axis
+from ..capture.structures import first_tensor
 from ..capture.units import unit_axis
 from ..functional._inputs import device_of
 
@@ -23,6 +25,69 @@ Edit = Callable[[Tensor], Tensor]
 Units = Sequence[int] | Sequence[bool] | Tensor | slice | int | EllipsisType | None
 Named = Literal["zero", "mean", "resample"]
 Value = Named | Tensor | float
+Numbers = Tensor | NDArray[Any] | Sequence[float]
+"""What can be made a tensor."""
+
+
+def check_network(network: Any) -> None:
+    """Raise ValueError unless it is a module."""
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network must be an nn.Module, not {described(network)}")
+
+
+def layer_names(layer: Any) -> list[str]:
+    """One name or several as a list.
+
+    Raises:
+        ValueError: For what is no string, or holds something else.
+    """
+    names = list(layer) if isinstance(layer, Sequence) and not isinstance(layer, str) else [layer]
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"layer must be a name, one of those of network.named_modules(), or several, not {described(name)}"
+            )
+    return names
+
+
+def check_layer(layer: Any) -> None:
+    """Raise ValueError unless it is one name."""
+    if not isinstance(layer, str):
+        raise ValueError(f"layer must be a name, one of those of network.named_modules(), not {described(layer)}")
+
+
+def check_loss(loss: Any) -> None:
+    """Raise ValueError unless it is a function or None."""
+    if loss is not None and not callable(loss):
+        raise ValueError(f"loss must be a function, loss(outputs, target) -> [N], not {described(loss)}")
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """A tensor as it is, or one of what an array, list or tuple holds.
+
+    Raises:
+        ValueError: With the name, for anything else and for complex numbers.
+    """
+    if isinstance(value, Tensor):
+        tensor = value
+    else:
+        try:
+            with torch.inference_mode(False):  # it may have to be kept for gradients
+                tensor = torch.tensor(value)
+        except (TypeError, ValueError, RuntimeError, KeyError, OverflowError):
+            raise ValueError(
+                f"{name} must be a tensor, or an array or list of numbers, not {described(value)}"
+            ) from None
+    if tensor.is_complex():
+        raise ValueError(f"{name} must hold real numbers, not {tensor.dtype}")
+    return tensor
+
+
+def described(value: Any) -> str:
+    """What was given, for messages: short values as they are, others by their type."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 @contextmanager
@@ -52,7 +117,7 @@ def patched(network: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
     modules = _modules(network)
     for layer in edits:
         if layer not in modules:
-            raise ValueError(_unknown(layer, [name for name in modules if name]))
+            raise ValueError(unknown_layer(layer, [name for name in modules if name]))
     with ExitStack() as stack:
         if hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -73,7 +138,8 @@ def ablate(
     """Replaces activations of units by something that says nothing about the sample, at every call of their layers.
 
     Units are channels for convolutional outputs ``[N, C, ...]``, the last axis for ``[N, D]`` and ``[N, T, D]``; see
-    :func:`layer_unit_axis`. Several layers are ablated at once, each on what it is given then.
+    :func:`layer_unit_axis`. An output ``[N]`` is one unit. Several layers are ablated at once, each on what it is given
+    then.
 
     Args:
         network: Any module.
@@ -87,9 +153,9 @@ def ablate(
         generator: For ``"resample"``; None: one with seed 0 at each call, so batches of one size are resampled alike.
 
     Raises:
-        ValueError: For an unknown layer, units that are negative or no units, an unknown value, or a reference that is
-            not asked for or lacks a layer; when the network runs, for units that a layer does not have, a value or
-            reference of another size, or an output that is not floating point.
+        ValueError: For an argument of the wrong type, an unknown layer, units that are negative or no units, an unknown
+            value, or a reference that is not asked for or lacks a layer; when the network runs, for units that a layer
+            does not have, a value or reference of another size, or an output that is not floating point.
 
     Example:
         >>> network = nn.Linear(1, 3, bias=False)
@@ -98,7 +164,15 @@ def ablate(
         ...     network(torch.ones(1, 1))
         tensor([[0., 2., 0.]])
     """
+    check_network(network)
+    if not isinstance(units, Mapping):
+        raise ValueError(f"units must be a mapping, {{layer: units}}, not {described(units)}")
+    for layer in units:
+        check_layer(layer)
     _check_value(value)
+    for given in reference.values() if isinstance(reference, Mapping) else (reference,):
+        if given is not None and not isinstance(given, Tensor):
+            raise ValueError(f"reference must be a tensor, or a mapping of tensors by layer, not {described(given)}")
     if reference is not None and value not in ("mean", "resample"):
         raise ValueError('a reference is for value="mean" or "resample" only')
     if isinstance(reference, Tensor) and len(units) > 1:
@@ -114,17 +188,17 @@ def ablate(
 
 
 @contextmanager
-def remove_direction(network: nn.Module, layer: str, direction: Tensor) -> Iterator[None]:
+def remove_direction(network: nn.Module, layer: str, direction: Numbers) -> Iterator[None]:
     """Takes a direction out of a layer's activations, at every call and position: ``h - (h . v) v``.
 
     Args:
         network: Any module.
         layer: One of the names of ``network.named_modules()``.
-        direction: ``[U]``, of any length but 0; v is the unit vector along it.
+        direction: ``[U]``, of any length but 0; v is the unit vector along it. An array or list is converted.
 
     Raises:
-        ValueError: For an unknown layer, or a direction that is zero, not finite or no vector; when the network runs,
-            for one that has not a number for each unit.
+        ValueError: For an argument of the wrong type, an unknown layer, or a direction that is zero, complex, not
+            finite or no vector; when the network runs, for one that has not a number for each unit.
 
     Example:
         >>> network = nn.Identity()
@@ -132,6 +206,8 @@ def remove_direction(network: nn.Module, layer: str, direction: Tensor) -> Itera
         ...     network(torch.tensor([[3.0, 4.0]]))
         tensor([[3., 0.]])
     """
+    check_network(network)
+    check_layer(layer)
     unit = unit_vector(direction)
     edit = unit_edit(network, layer, lambda output, axis: without_direction(output, unit, axis))
     with patched(network, {layer: edit}):
@@ -191,8 +267,8 @@ def replacement(
         value: ``"zero"``; ``"mean"``: of each unit over all other axes, summed in float32 at least; ``"resample"``:
             each sample gets all that another one has, by a random permutation in which none stays where it is; or a
             number, or a tensor: ``[]``, ``[U]``, or of the output's shape.
-        reference: ``[N_ref, ...]`` with the axes of the output, or ``[N_ref, U]``: its mean is taken, or its rows are
-            drawn (with replacement), instead of the output's.
+        reference: ``[N_ref, ...]`` with the axes of the output, or ``[N_ref, U]``, of one unit also ``[N_ref]``: its
+            mean is taken, or its rows are drawn (with replacement), instead of the output's.
         generator: For ``"resample"``; None: one with seed 0.
 
     Returns:
@@ -217,6 +293,8 @@ def replacement(
         given = torch.as_tensor(value, dtype=output.dtype, device=output.device)
         if given.ndim == 1 and len(given) == output.shape[axis]:
             given = _along(given, axis, output.ndim)
+        elif given.shape == output.shape[:1] and output.shape[1:] == (1,):  # of a layer that puts out [N]
+            given = given.unsqueeze(1)
         elif given.ndim and given.shape != output.shape:
             raise ValueError(
                 f"value has shape {tuple(given.shape)}: neither one number, nor one for each of {output.shape[axis]} "
@@ -264,19 +342,19 @@ def without_direction(output: Tensor, direction: Tensor, axis: int) -> Tensor:
     return (h - (h * v).sum(axis, keepdim=True) * v).to(output.dtype)
 
 
-def unit_vector(direction: Tensor) -> Tensor:
+def unit_vector(direction: Numbers) -> Tensor:
     """The direction at length 1, ``[U]`` float64.
 
     Raises:
-        ValueError: For one that is no vector, zero or not finite.
+        ValueError: For one that is no vector, zero, complex or not finite.
 
     Example:
         >>> unit_vector(torch.tensor([3, 4]))
         tensor([0.6000, 0.8000], dtype=torch.float64)
     """
-    if not isinstance(direction, Tensor) or direction.ndim != 1:
-        kind = f"shape {tuple(direction.shape)}" if isinstance(direction, Tensor) else type(direction).__name__
-        raise ValueError(f"a direction is a tensor [units], not {kind}")
+    direction = as_tensor("a direction", direction)
+    if direction.ndim != 1:
+        raise ValueError(f"a direction is a tensor [units], not shape {tuple(direction.shape)}")
     if not len(direction) or not bool(direction.isfinite().all()) or not bool(direction.any()):
         raise ValueError("a direction must be finite and not zero")
     scaled = direction.to(device_of(direction), torch.float64)
@@ -334,7 +412,7 @@ def layer_unit_axis(network: nn.Module, layer: str, num_axes: int) -> int:
     """
     modules = _modules(network)
     if layer not in modules:
-        raise ValueError(_unknown(layer, [name for name in modules if name]))
+        raise ValueError(unknown_layer(layer, [name for name in modules if name]))
     names = list(modules)
     at = names.index(layer)
     by_order = [*reversed(names[:at]), *names[at + 1 :]]
@@ -380,7 +458,9 @@ def _editor(layer: str, edit: Edit) -> Callable[..., Any]:
             made = f"{tuple(after.shape)} {after.dtype}" if isinstance(after, Tensor) else type(after).__name__
             raise ValueError(f"{layer}: an edit made {made} of {tuple(before.shape)} {before.dtype}")
         edited = _with_first_tensor(output, after)
-        return _with_final_state(module, *edited) if isinstance(module, nn.RNNBase) else edited
+        if isinstance(module, nn.RNNBase) and isinstance(edited, tuple) and len(edited) == 2 and after.ndim > 1:
+            return _with_final_state(module, *edited)
+        return edited
 
     return replace
 
@@ -439,13 +519,18 @@ def unit_edit(network: nn.Module, layer: str, function: Callable[[Tensor, int], 
     Args:
         network: Any module.
         layer: One of the names of ``network.named_modules()``.
-        function: ``function(output [N, ...], axis)``, of which the axis counts the units.
+        function: ``function(output [N, ...], axis)``, of which the axis counts the units. It is given an output
+            ``[N]``, which is one unit, as ``[N, 1]``.
     """
     axis_of = cache(partial(layer_unit_axis, network, layer))
 
     def edit(output: Tensor) -> Tensor:
+        if output.ndim == 0:
+            raise ValueError(f"{layer}: its output is a single number: it has no units")
         turned = output.ndim == 3 and batch_axis(network, layer) == 1
         try:
+            if output.ndim == 1:
+                return function(output.unsqueeze(1), 1).squeeze(1)
             made = function(output.transpose(0, 1) if turned else output, axis_of(output.ndim))
         except ValueError as error:
             raise ValueError(f"{layer}: {error}") from error
@@ -488,7 +573,8 @@ def _as_units(units: Units, layer: str = "units") -> Tensor | slice:
 
 
 def _check_value(value: Any) -> None:
-    if isinstance(value, bool) or not (isinstance(value, Tensor | float | int) or value in get_args(Named)):
+    named = isinstance(value, str) and value in get_args(Named)
+    if isinstance(value, bool) or not (named or isinstance(value, Tensor | float | int)):
         raise ValueError(f"value must be one of {get_args(Named)} or a tensor, not {value!r}")
 
 
@@ -501,6 +587,8 @@ def _along(vector: Tensor, axis: int, num_axes: int) -> Tensor:
 
 def _with_axes_of(output: Tensor, axis: int, reference: Tensor) -> Tensor:
     """Reference activations with as many axes as the output."""
+    if reference.ndim == 1 and output.shape[1:] == (1,):  # of a layer that puts out [N]
+        reference = reference.unsqueeze(1)
     if reference.ndim == 2 and output.ndim > 2:
         shape = [1] * output.ndim
         shape[0], shape[axis] = reference.shape

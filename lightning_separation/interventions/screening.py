@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..capture.recorder import output_tensor
+from ..capture.structures import output_tensor
 from .batches import Batch, Context, running
 from .outcomes import Loss, Readout
 from .patching import unit_edit
 
-_DRAWS = 4  # of a class for each sample, where there is no target
+_DRAWS = 4  # of a class for each sample
 Replace = Callable[[str, Tensor, int], Tensor]
 """Of a layer, its output and the axis of its units what each unit is replaced by, of the output's shape."""
+
+
+class Estimates(NamedTuple):
+    """Of each unit of a layer, sums over samples; NaN where no gradient leads to the layer.
+
+    Attributes:
+        loss: ``[U]`` float64, first-order change of the loss; NaN without one.
+        kl: ``[U]`` float64, second-order KL(clean || ablated); NaN for an output that is no distribution.
+    """
+
+    loss: Tensor
+    kl: Tensor
+
+    @property
+    def size(self) -> Tensor:
+        """By what units are ranked, ``[U]``: the change of the loss with the divergence as its second-order part."""
+        return (
+            (self.loss.nan_to_num(0) + self.kl.nan_to_num(0))
+            .abs()
+            .where(self.loss.isfinite() | self.kl.isfinite(), torch.nan)
+        )
 
 
 def estimated_deltas(
@@ -26,8 +48,8 @@ def estimated_deltas(
     readout: Readout,
     loss: Loss | None,
     forward_context: Context,
-) -> dict[str, Tensor]:
-    """First-order estimate of the change of the loss without each unit; without a loss, second-order of the divergence.
+) -> dict[str, Estimates]:
+    """Estimate the change of the loss, and the divergence of the output, without each unit.
 
     The loss changes by about its gradient times the change of the activation. KL(clean || ablated) has no gradient at
     0; it changes by about half the mean square of the change of log p(y), for classes y drawn from the output.
@@ -42,18 +64,16 @@ def estimated_deltas(
         loss: A loss of the user's own.
         forward_context: In what it runs.
 
-    Returns:
-        For every layer ``[U]`` float64, a sum over the batch; of a layer that the output does not depend on, 0.
-
     Raises:
-        ValueError: If there is no gradient.
+        ValueError: If there is neither a loss nor a distribution.
     """
     seen: dict[str, list[tuple[Tensor, int]]] = {layer: [] for layer in layers}
 
     def watcher(layer: str) -> Callable[[Tensor, int], Tensor]:
         def watch(output: Tensor, axis: int) -> Tensor:
-            leaf = output if output.requires_grad else output.detach().requires_grad_()
-            seen[layer].append((leaf, axes.get(layer, axis)))
+            cut = not torch.is_grad_enabled() or output.is_inference()  # by the network itself
+            leaf = output if output.requires_grad or cut else output.detach().requires_grad_()
+            seen[layer].append((leaf, max(axes.get(layer, axis), 1)))
             return leaf.clone()  # what comes behind may work in place
 
         return watch
@@ -61,48 +81,61 @@ def estimated_deltas(
     edits = {layer: unit_edit(network, layer, watcher(layer)) for layer in layers}
     with running(network, batch, edits, forward_context, gradients=True) as (args, kwargs):
         returned = network(*args, **kwargs)
-        scores = (
-            [_scores(returned, batch, readout, loss)] if batch.target is not None else _drawn(returned, batch, readout)
-        )
-        leaves = [leaf for found in seen.values() for leaf, _ in found]
-        if not all(score.requires_grad for score in scores):
-            raise ValueError("no gradient leads from the loss to the layers: nothing to screen by")
-        totals: dict[str, Tensor] = {}
-        for score in scores:
-            gradients = iter(torch.autograd.grad(score, leaves, retain_graph=True, allow_unused=True))
-            for layer, found in seen.items():
-                changes = [
-                    _change(leaf, next(gradients), replace(layer, leaf.detach(), axis), axis) for leaf, axis in found
-                ]
-                change = torch.stack(changes).sum(0)  # [N, U]
-                if batch.target is None:
-                    change = change**2 / (2 * _DRAWS)
-                totals[layer] = totals.get(layer, 0) + change.sum(0)
-    return totals
+        score, drawn, positions = _scores(returned, batch, readout, loss)
+        if score is None and not drawn:
+            raise ValueError("plain outputs and no target: nothing to screen by")
+        news = {layer: [replace(layer, leaf.detach(), axis) for leaf, axis in found] for layer, found in seen.items()}
+        of_loss = _changes(score, seen, news)
+        of_logs = [_changes(one, seen, news) for one in drawn]
+    estimates = {}
+    for layer, found in seen.items():
+        undefined = torch.full((found[0][0].shape[found[0][1]],), torch.nan, dtype=torch.float64)
+        first = of_loss.get(layer)
+        squares = [changes[layer] ** 2 for changes in of_logs if layer in changes]
+        kl = torch.stack(squares).mean(0).sum(0) / (2 * positions) if squares else undefined
+        estimates[layer] = Estimates(undefined.to(kl.device) if first is None else first.sum(0), kl)
+    return estimates
 
 
-def _scores(returned: object, batch: Batch, readout: Readout, loss: Loss | None) -> Tensor:
-    assert batch.target is not None
-    if loss is not None:
-        return loss(returned, batch.target).sum()
+def _changes(
+    score: Tensor | None, seen: Mapping[str, list[tuple[Tensor, int]]], news: Mapping[str, list[Tensor]]
+) -> dict[str, Tensor]:
+    """By layer that a gradient leads to: gradient times change of each sample and unit, ``[N, U]``."""
+    reached = {layer: calls for layer, calls in seen.items() if all(leaf.requires_grad for leaf, _ in calls)}
+    leaves = [leaf for calls in reached.values() for leaf, _ in calls]
+    if score is None or not score.requires_grad or not leaves:
+        return {}
+    gradients = iter(torch.autograd.grad(score, leaves, retain_graph=True, allow_unused=True))
+    found = {}
+    for layer, calls in reached.items():
+        pairs = zip(calls, news[layer], strict=True)
+        found[layer] = torch.stack([_change(leaf, next(gradients), new, axis) for (leaf, axis), new in pairs]).sum(0)
+    return found
+
+
+def _scores(
+    returned: object, batch: Batch, readout: Readout, loss: Loss | None
+) -> tuple[Tensor | None, list[Tensor], int]:
+    """The loss; sums of log p(y) of classes drawn from the output; and how many such there are for a sample."""
     output = output_tensor(returned, batch.size)
-    losses = readout.loss(output, batch.target)
-    if readout.class_axis is None:
-        return losses.sum()
-    # As in the exact mean, positions whose class is negative do not count.
-    targets = readout.targets(batch.target, output)
-    return losses.sum() * (targets.numel() / max(int((targets >= 0).sum()), 1))
-
-
-def _drawn(returned: object, batch: Batch, readout: Readout) -> list[Tensor]:
-    """Sums of log p(y) of classes that are drawn from the output's distribution."""
-    logs = readout.log_probabilities(output_tensor(returned, batch.size))
+    score = None
+    if loss is not None:
+        score = loss(returned, batch.target).sum()  # type: ignore[arg-type]  # None where the caller has none
+    elif batch.target is not None:
+        score = readout.loss(output, batch.target).sum()
+        if readout.class_axis is not None:
+            # As in the exact mean, positions that do not count are left out.
+            targets = readout.targets(batch.target, output)
+            score = score * (targets.numel() / max(int((targets >= 0).sum()), 1))
+    logs = readout.log_probabilities(output)
     if logs is None:
-        raise ValueError("plain outputs and no target: nothing to screen by")
-    generator = torch.Generator(logs.device).manual_seed(0)
+        return score, [], 1
     flat = logs.flatten(0, -2)
-    drawn = flat.detach().exp().multinomial(_DRAWS, replacement=True, generator=generator)
-    return list(flat.gather(1, drawn).sum(0))
+    generator = torch.Generator(logs.device).manual_seed(0)
+    drawn = (
+        flat.detach().exp().nan_to_num(0).clamp(min=1e-30).multinomial(_DRAWS, replacement=True, generator=generator)
+    )
+    return score, list(flat.gather(1, drawn).sum(0)), len(flat) // batch.size
 
 
 def _change(output: Tensor, gradient: Tensor | None, new: Tensor, axis: int) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
@@ -21,6 +22,8 @@ _BY_SHAPE = {
 }  # fmt: skip
 # So do these if they fill a tensor in place and are given no other.
 _FILLS = {"zero", "fill", "normal", "uniform", "exponential", "bernoulli", "random"}
+
+_READERS = {"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "__cuda_array_interface__"}
 
 Key = tuple[Any, ...]
 
@@ -66,12 +69,17 @@ class Tape:
         ops: In order of execution.
         values: By number; None for one that was let go.
         obstacle: Why nothing of it can be computed anew; empty if there is nothing.
+        watched_changed: Whether something was changed in place that ``watch`` was told of.
+        nbytes: Memory that the run took, all that operations made kept; after the recording.
     """
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
         self.values: list[Tensor | None] = []
         self.obstacle = ""
+        self.nbytes = 0
+        self.watched_changed = False
+        self._watched: set[Any] = set()
         self._numbers: dict[Key, int] = {}  # tensors of one place and shape in memory are one
         self._stored: dict[Any, list[int]] = {}  # storage -> values in it
         self._stale: dict[Key, tuple[Tensor, int]] = {}  # what changed through a tensor of another shape
@@ -80,14 +88,20 @@ class Tape:
         self._lent: list[Tensor] = []  # tensors in them that were changed: buffers, which will be put back
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Put down every operation that runs inside."""
+    def recording(self, *, reading: bool = True) -> Iterator[None]:
+        """Put down every operation that runs inside.
+
+        Args:
+            reading: Whether to notice what is turned into NumPy's arrays or Python's numbers, too. Fused attention and
+                encoder layers take another way then.
+        """
         try:
-            with _Recording(self):
+            with _Recording(self), _Reading(self) if reading else nullcontext():
                 yield
         finally:
             for tensor in self._lent:
                 self._keep_states(tensor)
+            self.nbytes = self._room()
             self._stored, self._alive, self._lent = {}, [], []
 
     def number(self, tensor: Tensor) -> int:
@@ -111,10 +125,11 @@ class Tape:
         changed = _changed_in_place(func, args, kwargs)
         for tensor in changed:
             self._keep_states(tensor)
+            self.watched_changed |= _key(tensor)[0] in self._watched
         draws = torch.Tag.nondeterministic_seeded in func.tags
-        state = torch.get_rng_state() if draws else None
+        state = _random_state() if draws else []
         out = func(*args, **kwargs)
-        random = state is not None and not torch.equal(state, torch.get_rng_state())
+        random = not all(torch.equal(a, b) for a, b in zip(state, _random_state() if draws else [], strict=True))
 
         function: Callable[..., Any] = func
         made = [x for x in tree_iter(out) if isinstance(x, Tensor)]
@@ -127,6 +142,9 @@ class Tape:
                 obstacle = obstacle or f"{func} changes a tensor and makes another"
             made = changed
             name, function = _out_of_place(func, args, kwargs, changed)
+            direct = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+            if any(all(tensor is not x for x in direct) for tensor in changed):
+                obstacle = obstacle or f"{func} changes a list of tensors"
         elif name in ("view", "_unsafe_view", "view_as_complex"):
             function = _view(func)  # what is computed anew may lie in memory in another order
         elif name == "as_strided":
@@ -141,6 +159,25 @@ class Tape:
         op_args, op_kwargs = refs
         self.ops.append(Op(name, function, op_args, op_kwargs, inputs, outputs, obstacle, folded(func, name)))
         return out
+
+    def watch(self, *tensors: Tensor) -> None:
+        """Notice in ``watched_changed`` if their memory is changed from now on."""
+        self._watched.update(_key(tensor)[0] for tensor in tensors)
+
+    def read_by_code(self, tensor: Tensor) -> None:
+        """The network's code looks at its values: put that down."""
+        self.ops.append(Op("read", _unreadable, (), {}, (self.number(tensor),), (), "its code reads values"))
+
+    def _room(self) -> int:
+        storages = {}
+        for tensor in (*self._alive, *(value for value in self.values if value is not None)):
+            if (
+                (key := _key(tensor)[0]) not in self._outside
+                and tensor.layout == torch.strided
+                and not tensor.is_nested
+            ):
+                storages[key] = tensor.untyped_storage().nbytes()
+        return sum(storages.values())
 
     def _put(self, tensor: Tensor) -> int:
         number, key = len(self.values), _key(tensor)
@@ -192,6 +229,19 @@ class Tape:
         self.ops.append(Op("see", see, (Ref(old), Ref(new)), {}, (old, new), (number,), obstacle))
 
 
+class _Reading(TorchFunctionMode):
+    """Notices what leaves torch: what is computed from that is not on the tape."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._tape = tape
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _READERS and args and isinstance(args[0], Tensor):
+            self._tape.read_by_code(args[0])
+        return func(*args, **(kwargs or {}))
+
+
 class _Recording(TorchDispatchMode):
     def __init__(self, tape: Tape) -> None:
         super().__init__()
@@ -215,6 +265,12 @@ def _kind(tensor: Tensor) -> tuple[torch.dtype, bool, bool]:
 
 def _geometry(tensor: Tensor) -> tuple[Any, Any, Any]:
     return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+def _random_state() -> list[Tensor]:
+    """Of all generators that an operation can draw from without being told which."""
+    own = [torch.get_rng_state()]
+    return own + torch.cuda.get_rng_state_all() if torch.cuda.is_available() else own
 
 
 def _changed_in_place(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
@@ -286,3 +342,7 @@ def _obstacle(func: Any, args: Sequence[Any], random: bool) -> str:
     if by_mask or (torch.Tag.dynamic_output_shape in tags and func.overloadpacket is not torch.ops.aten.index):
         return f"shapes depend on values ({func})"
     return ""
+
+
+def _unreadable() -> None:
+    raise RuntimeError("what the network's code did with values is not on the tape")

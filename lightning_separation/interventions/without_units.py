@@ -53,15 +53,27 @@ class WithoutUnits:
         """How many units to take at once."""
         if self._suffix is None or not self._narrow:
             return self._run.at_once(self._layer)
-        state = self._lead(self._suffix, torch.zeros(1, dtype=torch.int64, device=self._run.output.device))
+        try:
+            state = self._lead(self._suffix, torch.zeros(1, dtype=torch.int64, device=self._run.output.device))
+        except Exception:  # copies() tells
+            return 1
         known = _read(self._suffix, state) & (state.dense.keys() | state.narrow.keys())
         return self._run.at_once(self._layer, [*known, *(number for op in state.rest for number in op.outputs)])
 
     def copies(self, units: Tensor) -> Copies:
         """What the network returns without each of some units, ``[k]``."""
-        if self._suffix is None or not self._narrow:
-            return self._run.run(self._layer, self._without, units)
-        suffix = self._suffix
+        if self._narrow and self._run.suffix(self._layer) is not None:
+            assert self._suffix is not None
+            try:
+                return self._copies_behind(self._suffix, units)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                self._run.give_up(self._layer, error)
+        return self._run.run(self._layer, self._without, units)
+
+    def _copies_behind(self, suffix: Suffix, units: Tensor) -> Copies:
+        """The first steps for the changed units only."""
         state = self._lead(suffix, units)
         with self._run.replaying():
             known = {number: value for number, value in state.dense.items() if number in _read(suffix, state)}

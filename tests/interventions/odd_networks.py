@@ -637,12 +637,12 @@ def _(h):
     return h * h.abs().max().item()
 
 
-@rows("tolist", warning="not seen from outside")
+@rows("tolist", warning="reads values")
 def _(h):
     return h + torch.tensor(h.tolist()).flip(1)
 
 
-@rows("numpy", warning="not seen from outside")
+@rows("numpy", warning="reads values")
 def _(h):
     return h + torch.from_numpy(h.detach().numpy() ** 2)
 
@@ -687,7 +687,7 @@ class Doubled(torch.autograd.Function):
         return torch.from_numpy(h.detach().numpy() * 2)
 
 
-@rows("an operation of its own, by numpy", warning="not seen from outside")
+@rows("an operation of its own, by numpy", warning="reads values")
 def _(h):
     return Doubled.apply(h)
 

@@ -32,16 +32,8 @@ def digits():
     return trained(1e-3)
 
 
-WELL_TRAINED = pytest.mark.xfail(
-    strict=True, reason="to first order little changes near the minimum; with the divergence added it would be 0.9"
-)
-
-
 @pytest.mark.parametrize("layer", ["0", "2"])
-@pytest.mark.parametrize(
-    ("rate", "with_target"),
-    [(1e-3, True), (1e-3, False), (1e-2, False), pytest.param(1e-2, True, marks=WELL_TRAINED)],
-)
+@pytest.mark.parametrize(("rate", "with_target"), [(1e-3, True), (1e-3, False), (1e-2, False)])
 def test_estimates_rank_the_units_of_a_trained_network(rate, with_target, layer):
     network, x, y = trained(rate)
     target = y if with_target else None
@@ -52,6 +44,16 @@ def test_estimates_rank_the_units_of_a_trained_network(rate, with_target, layer)
     guessed = ~found.exact
     assert guessed.sum() == len(wanted) - 1
     assert spearmanr(wanted[guessed], estimated[guessed]).statistic > 0.7
+
+
+@pytest.mark.parametrize("layer", ["0", "2"])
+def test_the_units_that_count_are_chosen_near_a_minimum_too(layer):
+    """To first order little changes there; the divergence, of second order, chooses them."""
+    network, x, y = trained(1e-2)
+    loss = ablation_deltas(network, layer, x, y).loss
+    found = ablation_deltas(network, layer, x, y, screen=0.3)
+    most = loss.argsort(descending=True)[: len(loss) // 10]
+    assert found.exact[most].double().mean() >= 0.8
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.1, 0.26, 0.5, 0.95, 1.0])
@@ -113,7 +115,7 @@ def test_estimates_are_gradient_times_change(name, inputs, axis):
     found = ablation_deltas(network, layer, inputs, TARGET, screen=1e-9)
     guessed = ~found.exact
     torch.testing.assert_close(found.loss[guessed], expected[guessed], rtol=0, atol=1e-6)
-    assert expected.abs().argmax() == found.exact.nonzero().item()
+    assert found.exact.sum() == 1
     assert expected[guessed].abs().max() > 1e-6
 
 
@@ -172,7 +174,13 @@ def test_a_layer_that_nothing_depends_on_is_estimated_at_zero():
     assert found["b"].loss.abs().max() > 0
 
 
-def test_without_gradients_there_is_nothing_to_screen_by():
+def test_without_gradients_units_are_chosen_evenly():
     network = CASES["without gradients by decorator"].make()
-    with pytest.raises(ValueError, match="no gradient"):
-        ablation_deltas(network, "a", ROWS, TARGET, screen=0.5)
+    every = ablation_deltas(network, "a", ROWS, TARGET)
+    found = ablation_deltas(network, "a", ROWS, TARGET, screen=0.5)
+    chosen = found.exact.nonzero().squeeze(1)
+    assert len(chosen) == round(len(every.loss) / 2)
+    assert chosen[0] == 0
+    assert chosen[-1] == len(every.loss) - 1
+    torch.testing.assert_close(found.loss[chosen], every.loss[chosen], rtol=0, atol=0)
+    assert found.loss[~found.exact].isnan().all()

@@ -379,7 +379,7 @@ def test_an_analysis_that_raises_in_the_middle_leaves_all_as_it_was(tmp_path, mo
         monkeypatch.setattr("lightning_separation.interventions.outcomes.Comparison.deltas", _fail)
         monkeypatch.setattr("lightning_separation.analyses.unit_groups.replace_units", _fail)
     else:
-        monkeypatch.setattr("lightning_separation.interventions.clean_run.CleanRun._probe", _fail)
+        monkeypatch.setattr("lightning_separation.interventions.clean_run.CleanRun._differs_when_changed", _fail)
         monkeypatch.setattr("lightning_separation.analyses.unit_groups.patched", _fail)
     with pytest.warns(UserWarning, match="in the middle"):
         found, t = state([SeparationMonitor(every)])
