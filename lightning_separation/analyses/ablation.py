@@ -100,7 +100,7 @@ class Ablation(LayerChoice):
 
     def _ablate(self, layers: Sequence[str], snapshot: Snapshot) -> dict[str, dict[str, Any]]:
         """All layers together; without those that make that impossible, which are reported."""
-        batches = sample_batches(snapshot, self.max_samples)
+        batches = sample_batches(snapshot, self.max_samples, self.name)
         try:
             return self._together(layers, snapshot, batches)
         except MonitorError:

@@ -131,7 +131,7 @@ class DirectionAblation(LayerAnalysis):
             raise ValueError("there is no direction to remove")
         total, found, clean = 0, torch.zeros(()), torch.zeros(())
         readout: Readout | None = None
-        for batch in sample_batches(snapshot, self.max_samples):
+        for batch in sample_batches(snapshot, self.max_samples, self.name):
             run = CleanRun(snapshot.network, [name], batch, {name: axis}, snapshot.forward_context)
             readout = readout or readout_of(run.output, batch.target, made_by=run.made_by)
             if not total and "search" in self._kinds:
@@ -188,6 +188,7 @@ class DirectionAblation(LayerAnalysis):
         """Directions ``[k, U]`` and the kind of each, but for the one that is searched."""
         assert snapshot.target is not None  # needs_classes
         activations, axis = snapshot.activations(layer), snapshot.unit_axis(layer)
+        activations = activations.unsqueeze(1) if activations.ndim == 1 else activations
         activations = activations.unsqueeze(1) if activations.ndim == 1 else activations
         axis = min(max(1, axis), activations.ndim - 1)  # axes that differed from batch to batch are gone
         width = activations.shape[axis]

@@ -10,8 +10,7 @@ import torch
 from ..capture import Snapshot
 from ..functional._sampling import rows_within_cap
 from ..interventions.batches import Batch, joined
-
-_TAPE = 3  # a recorded run holds about so many times what its layers put out
+from ..interventions.clean_run import tape_bytes
 
 
 def private_generator(seed: int, layer: str) -> torch.Generator:
@@ -35,25 +34,37 @@ def names_in_network(snapshot: Snapshot, layers: Sequence[str]) -> dict[str, str
     return found
 
 
-def sample_batches(snapshot: Snapshot, max_samples: int) -> list[Batch]:
+def sample_batches(snapshot: Snapshot, max_samples: int, name: str) -> list[Batch]:
     """The first samples of the snapshot, evenly of each class, in batches as large as memory allows.
 
-    The target of a batch are the classes' own numbers.
+    The target of a batch are the classes' own numbers. Samples for which the network gives NaN are left out, and that
+    is reported.
 
     Args:
         snapshot: With or without classes.
         max_samples: At most about so many: at least one of each class.
+        name: The analysis.
+
+    Raises:
+        ValueError: If no sample is left.
     """
-    num = sum(rows.stop - rows.start for rows, _ in snapshot.calls)
-    kept = torch.arange(min(num, max_samples))
-    labels = None
+    usable = (~snapshot.nan_rows).nonzero().squeeze(1)
+    if bad := int(snapshot.nan_rows.sum()):
+        snapshot.report(name, f"the network gives NaN for {bad} samples: they are left out")
+    if not len(usable):
+        raise ValueError("the network gives NaN for every sample")
+    kept, labels = usable[:max_samples], None
     if snapshot.target is not None:
         labels = snapshot.labels[snapshot.target]
-        kept = rows_within_cap(labels, max(1, max_samples // len(snapshot.labels)), labels[:0])
+        kept = usable[rows_within_cap(labels[usable], max(1, max_samples // len(snapshot.labels)), labels[:0])]
     batches = []
     for rows, call in snapshot.calls:
         own = kept[(kept >= rows.start) & (kept < rows.stop)]
         if len(own):
             target = None if labels is None else labels[rows]
             batches.append(Batch(call.args, rows.stop - rows.start, call.kwargs, target).rows(own - rows.start))
-    return joined(batches, max(1, snapshot.budget // max(_TAPE * snapshot.row_bytes, 1)))
+    row_bytes = tape_bytes(
+        snapshot.network, batches[0].rows(torch.arange(min(2, batches[0].size))), snapshot.forward_context
+    )
+    size = max(1, snapshot.budget // max(row_bytes, 1))
+    return [part for batch in joined(batches, size) for part in batch.split(size)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,10 +12,13 @@ from torch import Tensor
 
 from ..capture import INPUT, Snapshot
 from ..functional import neuron_significance
-from ..interventions.patching import patched, replace_units
+from ..interventions.patching import Edit, patched, replace_units, unit_edit
 from .rerun import private_generator
 
 Counts = Literal["equal", "each"]
+
+
+_ROUNDING = 1e-9  # 0.7 * 90 is a little less than 63
 
 
 class TooFewUnitsError(ValueError):
@@ -65,7 +68,7 @@ def draw_groups(
     """
     is_significant = is_significant.cpu()
     kinds = [is_significant.nonzero().squeeze(1), (~is_significant).nonzero().squeeze(1)]
-    sizes = [int(fraction * len(kind)) for kind in kinds]
+    sizes = [math.floor(fraction * len(kind) + _ROUNDING) for kind in kinds]
     if min(sizes) == 0:
         raise TooFewUnitsError(
             f"{len(kinds[0])} of its {len(is_significant)} units are significant: too few "
@@ -111,9 +114,12 @@ def constant_units(units: Tensor, rows: Tensor) -> Tensor:
 
 def without(snapshot: Snapshot, units: Mapping[str, Tensor]) -> AbstractContextManager[None]:
     """The snapshot's network with units of some layers set to 0, at every call of these layers."""
-    axes = {layer: snapshot.unit_axis(layer) for layer in units}
-    edits = {layer: partial(replace_units, axis=axes[layer], units=chosen) for layer, chosen in units.items()}
-    return patched(snapshot.root, edits)
+
+    def edit(layer: str, chosen: Tensor) -> Edit:
+        axis = snapshot.unit_axis(layer)
+        return unit_edit(snapshot.root, layer, lambda output, _: replace_units(output, axis, chosen))
+
+    return patched(snapshot.root, {layer: edit(layer, chosen) for layer, chosen in units.items()})
 
 
 def can_be_removed(layer: str) -> bool:

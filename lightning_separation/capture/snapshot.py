@@ -157,11 +157,6 @@ class Snapshot:
         return self._forward_context
 
     @property
-    def row_bytes(self) -> int:
-        """Memory that what all chosen layers make of one sample takes."""
-        return sum(self._recorder.row_bytes.values())
-
-    @property
     def budget(self) -> int:
         """Bytes that activations may take while the network is run again."""
         return self._recorder.budget
@@ -216,10 +211,10 @@ class Snapshot:
         return self._recorder.root
 
     def unit_axis(self, layer: str) -> int:
-        """The axis of what a layer computes, ``[N, ...]``, that counts its units."""
+        """The axis of what a layer computes, ``[N, ...]``, that counts its units; ``[N]`` counts as ``[N, 1]``."""
         if layer == INPUT:
-            return self._unit_axis(layer, self.activations(layer).ndim)
-        return self._unit_axis(layer, self._recorder.num_axes[layer])
+            return max(1, self._unit_axis(layer, self.activations(layer).ndim))
+        return max(1, self._unit_axis(layer, self._recorder.num_axes[layer]))
 
     def again(self, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         """Layers and what they compute, ``[N, ...]``, if the network is run now: for one that was changed meanwhile.

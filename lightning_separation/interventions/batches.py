@@ -60,6 +60,10 @@ class Batch:
             return cls((), len(first), dict(inputs), target)
         return cls(tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), len(first), {}, target)
 
+    def split(self, size: int) -> list[Batch]:
+        """The samples in batches of at most so many."""
+        return [self.rows(some) for some in torch.arange(self.size).split(size)] if self.size > size else [self]
+
     def rows(self, chosen: Tensor) -> Batch:
         """Some of the samples, by their numbers."""
         args, kwargs, target = take_rows((self.args, self.kwargs, self.target), chosen, self.size)

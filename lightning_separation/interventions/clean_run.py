@@ -288,6 +288,19 @@ class CleanRun:
         return ""
 
 
+def tape_bytes(network: nn.Module, batch: Batch, forward_context: Context = nullcontext) -> int:
+    """Memory that a clean run's tape takes for each sample; 0 if that cannot be told."""
+    tape = Tape()
+    try:
+        with running(network, batch, {}, forward_context) as (args, kwargs), tape.recording(reading=False):
+            network(*args, **kwargs)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # the clean run will tell
+        return 0
+    return tape.nbytes // batch.size
+
+
 def _each_unit_less(output: Tensor, axis: int) -> Tensor:
     """Every unit by a factor of its own, between 1/4 and 3/4."""
     golden = torch.arange(1, output.shape[axis] + 1, device=output.device) * 0.6180339887

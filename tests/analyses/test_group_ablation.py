@@ -316,7 +316,9 @@ class OtherWeights(Callback):
 def test_another_network_than_the_one_that_was_validated_is_not_looked_at(tmp_path, analysis):
     network, x, y = halves()
     t = trainer(tmp_path, OtherWeights(), SeparationMonitor([analysis, Significance()]))
-    with pytest.warns(UserWarning, match=f"{analysis.name}: run again, the network gives another output"):
+    with pytest.warns(
+        UserWarning, match=f"{analysis.name}: the network's weights are no longer those of the validation"
+    ):
         t.validate(Classifier(network), loader(TensorDataset(x, y)), verbose=False)
     (record,) = load_run(t.log_dir).records
     assert not record.findings.get(analysis.name)

@@ -360,7 +360,7 @@ def test_a_direction_of_a_recurrent_network_leaves_the_final_state_too():
 
 
 @pytest.mark.parametrize(
-    "direction", [torch.zeros(3), torch.tensor([1.0, torch.nan, 0]), torch.ones(3, 1), torch.ones(0), [1.0, 2.0]]
+    "direction", [torch.zeros(3), torch.tensor([1.0, torch.nan, 0]), torch.ones(3, 1), torch.ones(0), "along"]
 )
 def test_impossible_directions(direction):
     network = worked_out()
