@@ -189,9 +189,11 @@ class DirectionAblation(LayerAnalysis):
         assert snapshot.target is not None  # needs_classes
         activations, axis = snapshot.activations(layer), snapshot.unit_axis(layer)
         activations = activations.unsqueeze(1) if activations.ndim == 1 else activations
-        activations = activations.unsqueeze(1) if activations.ndim == 1 else activations
         axis = min(max(1, axis), activations.ndim - 1)  # axes that differed from batch to batch are gone
         width = activations.shape[axis]
+        finite = activations.flatten(1).isfinite().all(1)
+        if not bool(finite.any()) and {"principal", "class_means"}.intersection(self._kinds):
+            raise ValueError("its activations hold NaN or inf for every sample")
         made = {}
         if isinstance(self.directions, Mapping):
             made["given"] = self._given(layer).cpu()
@@ -201,8 +203,9 @@ class DirectionAblation(LayerAnalysis):
             if kind == "random":
                 made[kind] = random_directions(self.count, width, private_generator(snapshot.seed, layer))
             elif kind == "principal":
-                made[kind] = principal_directions(activations, axis, self.count).cpu()
+                made[kind] = principal_directions(activations[finite], axis, self.count).cpu()
             elif kind == "class_means":
-                made[kind] = class_mean_directions(snapshot.units(layer).cpu(), snapshot.target, self.count)
+                units, rows = snapshot.units(layer).cpu(), finite.cpu()
+                made[kind] = class_mean_directions(units[rows], snapshot.target[rows], self.count)
         vectors = torch.cat([torch.zeros(0, width, dtype=torch.float64), *made.values()])
         return vectors, [kind for kind, some in made.items() for _ in some]

@@ -11,7 +11,7 @@ from lightning_separation import DirectionAblation, analyze
 from lightning_separation.analyses import direction_ablation
 from lightning_separation.interventions import ablate, ablation_deltas, remove_direction, search_direction
 from lightning_separation.interventions.batches import Batch
-from lightning_separation.interventions.directions import principal_directions
+from lightning_separation.interventions.directions import class_mean_directions, principal_directions
 from lightning_separation.interventions.outcomes import readout_of
 from lightning_separation.interventions.patching import check_loss, check_network, layer_names, unit_vector
 from tests.helpers import blobs, hooks, loader
@@ -249,8 +249,8 @@ def test_directions_that_cannot_be_chosen(directions, reason):
         DirectionAblation(directions=directions)
 
 
-def found(net, data, **settings):
-    record = analyze(net, loader(data), [DirectionAblation(**settings)])
+def found(net, data, names=None, **settings):
+    record = analyze(net, loader(data), [DirectionAblation(**settings)], layers=names)
     return record, record.findings["direction_ablation"]
 
 
@@ -287,21 +287,50 @@ def test_how_an_output_is_read_is_decided_once(monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr(direction_ablation, "readout_of", counted)
+    batches = direction_ablation.sample_batches
+    monkeypatch.setattr(
+        direction_ablation,
+        "sample_batches",
+        lambda *given: [b.rows(rows) for b in batches(*given) for rows in torch.arange(b.size).split(7)],
+    )
     net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3), Shares())
-    record = analyze(net, loader(blobs(), 7), [DirectionAblation(count=3)], layers=["0"], max_memory=40000)
+    record = analyze(net, loader(blobs()), [DirectionAblation(count=3)], layers=["0"])
     assert record.findings["direction_ablation"]["0"]["kl"].shape == (3,)
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("directions", ["principal", "search"])
-def test_layers_that_are_not_finite_are_left_out_by_name(directions):
-    class Breaks(nn.Module):
-        def forward(self, x):
-            return torch.where(torch.arange(len(x)).unsqueeze(1) == 3, torch.nan, x)
+class Breaks(nn.Module):
+    """NaN for the samples whose first number is above a limit, behind a layer, and healed behind that."""
 
-    net = nn.Sequential(nn.Linear(6, 4), Breaks(), nn.Linear(4, 3))
-    with pytest.warns(UserWarning, match="1: direction_ablation: its activations hold NaN or inf"):
-        found(net, blobs(), directions=directions, layers=["1"])
+    def __init__(self, limit):
+        super().__init__()
+        self.a, self.bad, self.b, self.limit = nn.Linear(6, 4), nn.Identity(), nn.Linear(4, 3), limit
+        self.bad.register_forward_hook(lambda _, given, output: output.where(self.good, torch.nan))
+
+    def forward(self, x):
+        self.good = x[:, :1] <= self.limit
+        return self.b(self.bad(self.a(x)).nan_to_num())
+
+
+def test_samples_that_are_not_finite_say_nothing_of_directions():
+    data = blobs()
+    limit = data.tensors[0][:, 0].sort().values[-4]
+    torch.manual_seed(0)
+    net = Breaks(limit)
+    _, values = found(net, data, directions=["principal", "class_means"], count=4, names=["bad"])
+    h = net.a(data.tensors[0]).detach()[data.tensors[0][:, 0] <= limit]
+    target = data.tensors[1][data.tensors[0][:, 0] <= limit]
+    given = torch.cat([principal_directions(h, 1, 4), class_mean_directions(h, target, 4)])
+    assert len(given) == 7
+    expected = found(net, data, names=["bad"], directions={"bad": given})[1]
+    np.testing.assert_allclose(values["bad"]["kl"], expected["bad"]["kl"], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("directions", "limit"), [("principal", -100), (["class_means"], -100), ("search", 1)])
+def test_layers_that_are_not_finite_are_left_out_by_name(directions, limit):
+    with pytest.warns(UserWarning, match="bad: direction_ablation: its activations hold NaN or inf"):
+        _, values = found(Breaks(limit), blobs(), directions=directions, names=["a", "bad"])
+    assert list(values) == ["a"]
 
 
 # ---- one unit, [N]
