@@ -49,8 +49,8 @@ class Ablation(LayerChoice):
 
     Found for each layer, for each unit: ``loss``, ``accuracy``, ``kl`` and ``entropy`` (ablated minus clean, means
     over the samples; KL(clean || ablated) in nats) and ``exact`` (False: ``loss`` is an estimate, the others NaN); as
-    numbers ``clean_loss``, ``clean_accuracy``, ``clean_entropy``, ``max_loss`` (largest increase without one unit) and
-    ``exact_fraction``.
+    numbers ``clean_loss``, ``clean_accuracy``, ``clean_entropy``, ``max_loss`` (largest increase without one unit),
+    ``exact_fraction`` and ``is_output`` (1 if the units are the network's own outputs).
 
     Raises:
         ValueError: For impossible settings.
@@ -78,7 +78,7 @@ class Ablation(LayerChoice):
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
         """Quantities and their axes."""
-        numbers = ("clean_loss", "clean_accuracy", "clean_entropy", "max_loss", "exact_fraction")
+        numbers = ("clean_loss", "clean_accuracy", "clean_entropy", "max_loss", "exact_fraction", "is_output")
         return {**dict.fromkeys(AblationDeltas._fields, ("unit",)), **dict.fromkeys(numbers, ())}
 
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
@@ -160,7 +160,10 @@ class Ablation(LayerChoice):
             unknown = [layer for layer, name in names.items() if name in work.unscreened]
             reason = f"no gradient leads to {_listed(unknown)}: some units, evenly spread, are computed"
             snapshot.report(self.name, reason, harmless=True)
-        return {layer: self._quantities(deltas[name], work.clean) for layer, name in names.items()}
+        return {
+            layer: {**self._quantities(deltas[name], work.clean), "is_output": float(name in work.outputs)}
+            for layer, name in names.items()
+        }
 
     def _quantities(self, deltas: AblationDeltas, clean: Outcome) -> dict[str, Any]:
         loss = deltas.loss[deltas.loss.isfinite()]

@@ -126,6 +126,7 @@ class UnitAblation:
         advance: Told after some units how many more are done, and of how many.
 
     Attributes:
+        outputs: Layers that are the network's output; after the work.
         clean: Loss, accuracy, KL (0) and entropy of the clean output; after the work.
         whole: By layer why the whole network was run for each unit.
         unscreened: Layers that no gradient leads to, so that units were chosen evenly; after the work.
@@ -155,6 +156,7 @@ class UnitAblation:
         self.whole: dict[str, str] = {}
         self.limited = False
         self.unscreened: list[str] = []
+        self.outputs: list[str] = []
         self.num_units = 0
         self._steps = 0
 
@@ -181,6 +183,7 @@ class UnitAblation:
         for batch in batches:
             run = CleanRun(self._network, self._layers, batch, self._axes, self._forward_context)
             if plan is None:
+                self.outputs = [layer for layer in self._layers if run.is_output(layer)]
                 plan = self._plan(run, batches, units or {}, screen, max_forwards)
             compare = Comparison(plan.readout, run.output, batch.target, self._loss, run.returned)
             clean += torch.stack(compare.clean).cpu() * (batch.size / total)

@@ -124,6 +124,13 @@ class CleanRun:
         """What the layer put out at each of its calls, samples first."""
         return [self._suffixes[layer].clean(mark) for mark in self._marks[layer]]
 
+    def is_output(self, layer: str) -> bool:
+        """Whether the network returns what the layer puts out, or its softmax or sigmoid."""
+        behind = {op.name for op in self._suffixes[layer].ops}
+        return self._output in self._suffixes[layer].reached and behind <= _KEEPS_VALUES | {
+            name for name, kind in _MADE_BY.items() if kind != "linear"
+        }
+
     def nbytes(self, without: Collection[int] = ()) -> int:
         """Memory of the tape.
 

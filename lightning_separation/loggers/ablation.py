@@ -69,12 +69,17 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     return shown
 
 
+def _is_output(values: Mapping[str, NDArray]) -> bool:
+    """Whether the units are the network's own outputs: that these are needed says nothing."""
+    return bool(values.get("is_output", False))
+
+
 def _tested(record: Record) -> dict[str, Mapping[str, NDArray]]:
-    """What ``Significance`` found of the layers whose units were removed, in order of execution."""
+    """What ``Significance`` found of the layers whose units were removed, in order of execution, outputs aside."""
     found, tested = record.findings["ablation"], record.findings.get("significance")
     if tested is None:
         return {}
-    both = [layer for layer in record.layers if layer in found and layer in tested]
+    both = [layer for layer in record.layers if layer in found and layer in tested and not _is_output(found[layer])]
     return {layer: tested[layer] for layer in both if len(tested[layer]["effect_size"]) == len(found[layer]["loss"])}
 
 
@@ -93,7 +98,7 @@ def _whole(values: Mapping[str, NDArray]) -> str:
 def _most_needed(record: Record) -> Table:
     found, tested = record.findings["ablation"], _tested(record)
     units = []
-    for layer in [layer for layer in record.layers if layer in found]:
+    for layer in [layer for layer in record.layers if layer in found and not _is_output(found[layer])]:
         loss = found[layer]["loss"]
         order = np.argsort(np.where(np.isfinite(loss), -loss, np.inf), kind="stable")
         units += [(layer, unit) for unit in order[:_MOST_UNITS].tolist() if 0 < loss[unit] < np.inf]
@@ -116,9 +121,9 @@ def _most_needed(record: Record) -> Table:
     header = ["layer", "unit", "change of loss", "change of accuracy (points)", "KL (nats)", "how"]
     header += ["effect size", "preferred class"] if tested else []
     caption = (
-        f"The units the network needs most, {record.when}: what changes when one is removed. KL: of the predictions "
-        "with all units from those without this one. Layers without whose unit all is the same share a row; its effect "
-        "size is that in the first."
+        f"The units the network needs most, {record.when}, its outputs aside: what changes when one is removed. KL: "
+        "of the predictions with all units from those without this one. Layers without whose unit all is the same "
+        "share a row; its effect size is that in the first."
     )
     return Table(header, rows, caption)
 

@@ -428,3 +428,11 @@ def test_classes_for_every_sample_however_they_are_batched():
     for layer in first:
         for quantity in QUANTITIES:
             np.testing.assert_allclose(first[layer][quantity], second[layer][quantity], atol=1e-7)
+
+
+@pytest.mark.parametrize("head", [nn.Identity, lambda: nn.Softmax(-1), lambda: nn.LogSoftmax(-1)])
+def test_the_networks_own_outputs_are_told_apart(head):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3), head())
+    _, values, _ = found(network, loader(blobs()))
+    assert [name for name, one in values.items() if one["is_output"]] == [name for name in values if name >= "2"]

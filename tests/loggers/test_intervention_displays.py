@@ -25,7 +25,7 @@ from tests.plots.test_henze_penrose import assert_legible, texts, title
 
 LAYERS = ["input", "fc1", "relu", "fc2"]
 UNIT = dict.fromkeys(("loss", "accuracy", "kl", "entropy", "exact"), ("unit",))
-CLEAN = dict.fromkeys(("clean_loss", "clean_accuracy", "clean_entropy", "max_loss", "exact_fraction"), ())
+CLEAN = dict.fromkeys(("clean_loss", "clean_accuracy", "clean_entropy", "max_loss", "exact_fraction", "is_output"), ())
 TESTED = dict.fromkeys(("effect_size", "significant", "preferred_class", "dead"), ("unit",))
 BEHIND = (
     "follower", "separation", "separation_without_significant", "separation_without_others",
@@ -224,6 +224,15 @@ class TestAblation:
     def test_a_layer_whose_units_are_others_is_not_compared(self) -> None:
         found = record(ablation=removed(fc1=ablated(9)), significance=significance(fc1=found_by_tests(5)))
         assert not ablation.display(found, {}, "separation").figures
+
+    def test_the_outputs_of_the_network_are_not_among_the_most_needed(self) -> None:
+        layers = {"fc1": ablated(seed=1), "fc2": ablated(seed=2, is_output=1.0)}
+        tests = Findings(TESTED, {layer: found_by_tests() for layer in layers})
+        shown = ablation.display(record(ablation=removed(**layers), significance=tests), {}, "separation")
+        for table in ("most_needed", "selective_or_used"):
+            assert {row[0] for row in shown.tables[f"ablation_tables/{table}"].rows} == {"fc1"}
+        assert texts(shown.figures["ablation_figures/effect_size_by_loss"](), "panel") == ["fc1"]
+        assert [row[0] for row in shown.tables["ablation_tables/layers"].rows] == ["fc1", "fc2"]
 
     def test_the_most_needed_units_of_all_layers(self) -> None:
         one = ablated(loss=np.array([0.1, 0.5, -0.2]), exact=np.array([True, True, True]), units=3)
