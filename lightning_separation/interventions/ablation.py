@@ -16,7 +16,7 @@ from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
 from .narrow import zero_stays
 from .outcomes import Comparison, Loss, Outcome, Readout, readout_of
-from .patching import Units, Value, chosen_units, replacement
+from .patching import Units, Value, check_loss, check_network, chosen_units, layer_names, replacement
 from .screening import Estimates, estimated_deltas
 from .without_units import WithoutUnits
 
@@ -100,7 +100,9 @@ def ablation_deltas(
     """
     if screen is not None:
         check_share("screen", screen)
-    layers = [layer] if isinstance(layer, str) else list(layer)
+    check_network(network)
+    check_loss(loss)
+    layers = layer_names(layer)
     chosen = units if isinstance(units, Mapping) else dict.fromkeys(layers, units)
     if unknown := set(chosen) - set(layers):
         raise ValueError(f"units of {', '.join(sorted(unknown))}, which is not among the layers {', '.join(layers)}")

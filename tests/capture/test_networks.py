@@ -460,11 +460,11 @@ def reasons(network, data=None, before=lambda network: None):
 class Returns(nn.Sequential):
     def __init__(self, make, dtype=torch.float32):
         super().__init__(*mlp())
-        self.make = make
+        self.make, self.gain = make, 1.0
         self.to(dtype)
 
     def forward(self, x):
-        return self.make(super().forward(x.to(self[0].weight.dtype)))
+        return self.make(super().forward(x.to(self[0].weight.dtype)) * self.gain)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -485,10 +485,10 @@ def test_a_second_run_that_gives_the_same_is_recognised(make, dtype):
 
 
 def scaled(factor):
+    """Another output of the same weights."""
+
     def before(network):
-        with torch.no_grad():
-            network[3].weight.mul_(factor)
-            network[3].bias.mul_(factor)
+        network.gain = factor
 
     return before
 
@@ -504,11 +504,20 @@ def scaled(factor):
         (lambda h: h.relu() * 0 + (h.mean() > 1e3), torch.float32, 1e9),
     ],
 )
-def test_other_weights_are_recognised(make, dtype, factor):
+def test_another_output_is_recognised(make, dtype, factor):
     torch.manual_seed(1)
     network = Returns(make, dtype)
     network[3].bias.data.fill_(0.1)  # of which 1e9 times is above 1e3
     assert "gives another output than in the validation" in reasons(network, before=scaled(factor))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_weights_are_recognised_however_little_they_change_the_output(dtype):
+    def nudged(network):
+        with torch.no_grad():
+            network[0].weight[0, 0] += network[0].weight.abs().max() / 50
+
+    assert "weights are no longer those of the validation" in reasons(Returns(lambda h: h, dtype), before=nudged)
 
 
 def test_an_output_that_nobody_knows_is_nothing_to_check_by():
