@@ -16,11 +16,12 @@ _CLOSE, _CLOSE_ON_DEVICE, _CLOSE_IN_HALF_PRECISION = 1e-4, 5e-3, 3e-2
 
 
 def weights_sizes(root: nn.Module) -> Tensor:
-    """The norm of every parameter, float64 on the CPU: other weights have others."""
+    """Norm and sum of every parameter, float32 on the CPU: other weights have others."""
     parameters = [p.detach() for p in root.parameters() if not is_lazy(p) and p.numel()]
-    if not parameters:
-        return torch.zeros(0)
-    return torch.stack([norm.double().cpu() for norm in torch._foreach_norm(parameters)])
+    real = [torch.view_as_real(p) if p.is_complex() else p for p in parameters]
+    full = [p.float() if p.dtype in (torch.float16, torch.bfloat16) else p for p in real]
+    sizes = [size.float().to(full[0].device) for p in full for size in (p.norm(), p.sum())]
+    return torch.stack(sizes).cpu() if sizes else torch.zeros(0)
 
 
 def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:
