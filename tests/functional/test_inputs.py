@@ -163,14 +163,10 @@ def test_default_dtype(dtype):
 
 
 def test_default_device():
-    before = torch.get_default_device()
-    try:
-        torch.set_default_device("meta")  # whatever forgets to say where it lives ends up there
+    with torch.device("meta"):  # whatever forgets to say where it lives ends up there
         found = friedman_rafsky(x, y, num_trees=2)
         tree = minimum_spanning_tree(x)
         result = generalized_henze_penrose(x, y)
-    finally:
-        torch.set_default_device(before)
     assert all(value.device == x.device for value in (*found, *tree, *result))
     assert torch.equal(found.divergence, friedman_rafsky(x, y, num_trees=2).divergence)
 

@@ -538,7 +538,7 @@ def test_a_network_in_training_mode_is_run_in_eval_mode():
         ("0", ROWS, TARGET, {"screen": 0}, "screen"),
         ("0", ROWS, TARGET, {"screen": 1.5}, "screen"),
         ("0", "text", TARGET, {}, "inputs hold no tensor"),
-        ("0", ROWS[:0], TARGET[:0], {}, "inputs hold no tensor"),
+        ("0", ROWS[:0], TARGET[:0], {}, "inputs hold no samples"),
     ],
 )
 def test_what_is_wrong_is_said(layer, inputs, target, settings, match):
