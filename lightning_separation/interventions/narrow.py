@@ -9,7 +9,7 @@ one channel.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -50,20 +50,6 @@ class Narrow(NamedTuple):
     width: int
 
 
-class Lead(NamedTuple):
-    """What the first operations made.
-
-    Attributes:
-        narrow: Values known at the changed units only.
-        dense: Values known as a whole, ``[copies, ...]``.
-        rest: Operations that are left.
-    """
-
-    narrow: dict[int, Narrow]
-    dense: dict[int, Tensor]
-    rest: list[Op]
-
-
 def places(units: Tensor, width: int) -> Tensor:
     """Where on the axis the units are, ``[len(units) * width]``."""
     return (units.unsqueeze(1) * width + torch.arange(width, device=units.device)).flatten()
@@ -78,29 +64,63 @@ def widened(narrow: Narrow, clean: Tensor, units: Tensor) -> Tensor:
     return whole.scatter_(axis + 1, where.expand_as(columns), columns)
 
 
-def lead(suffix: Suffix, mark: int, changed: Tensor, axis: int, units: Tensor) -> Lead:
-    """Compute what can be computed for the changed units only.
+class Lead:
+    """The first operations behind a layer, as far as they can be computed for the changed units only.
+
+    What keeps units apart is computed at once for all of them, here; what sums over them for some at a time, later.
 
     Args:
         suffix: Of a layer that runs once.
-        mark: Its output.
-        changed: The output at the changed units, ``copies`` places on ``axis``.
+        new: What its output is replaced by, of the same shape.
         axis: That of the units in the output.
-        units: ``[copies]`` int64, the unit that each copy changes.
+
+    Attributes:
+        rest: Operations that are left.
+        read: Values that these need, and that ``values`` gives them.
     """
-    state = Lead({mark: Narrow(changed, axis, 1)}, {}, [])
-    read = {number for op in suffix.ops for number in op.inputs} | set(suffix.reached)
-    for op in suffix.ops:
-        made = None
-        if suffix.changed.intersection(op.inputs) <= state.narrow.keys() and read.isdisjoint(op.outputs[1:]):
-            made = _step(_Step(op, suffix, state.narrow, units))
-        if made is None:
-            state.rest.append(op)
-        elif isinstance(made, Narrow):
-            state.narrow[op.outputs[0]] = made
-        else:
-            state.dense[op.outputs[0]] = made
-    return state
+
+    def __init__(self, suffix: Suffix, new: Tensor, axis: int) -> None:
+        (mark,) = suffix.marks
+        self._suffix = suffix
+        self._narrow = {mark: Narrow(new, axis, 1)}
+        self._sums: list[Op] = []
+        self.rest: list[Op] = []
+        every = torch.arange(new.shape[axis], device=new.device)
+        used = {number for op in suffix.ops for number in op.inputs} | set(suffix.reached)
+        for op in suffix.ops:
+            changed = suffix.changed.intersection(op.inputs)
+            if not changed <= self._narrow.keys() or not used.isdisjoint(op.outputs[1:]):
+                self.rest.append(op)
+            elif (made := _apply(_KEEPING_APART, _Step(op, suffix, self._narrow, every))) is not None:
+                assert isinstance(made, Narrow)
+                self._narrow[op.outputs[0]] = made
+            elif _apply(_SUMMING, _Step(op, suffix, self._some(changed, every[:1]), every[:1])) is not None:
+                self._sums.append(op)
+            else:
+                self.rest.append(op)
+        made_later = {op.outputs[0] for op in self._sums} | self._narrow.keys()
+        self.read = made_later & ({number for op in self.rest for number in op.inputs} | set(suffix.reached))
+
+    def values(self, units: Tensor) -> dict[int, Tensor]:
+        """What the rest reads, ``[copies, ...]`` each, for copies that each change one unit, ``[copies]``."""
+        known: dict[int, Tensor] = {}
+        for op in self._sums:
+            if op.outputs[0] in self.read:
+                narrow = self._some(self._suffix.changed.intersection(op.inputs), units)
+                made = _apply(_SUMMING, _Step(op, self._suffix, narrow, units))
+                assert isinstance(made, Tensor)
+                known[op.outputs[0]] = made
+        for number, narrow_value in self._some(self._narrow.keys() & self.read, units).items():
+            known[number] = widened(narrow_value, self._suffix.clean(number), units)
+        return known
+
+    def _some(self, numbers: Collection[int], units: Tensor) -> dict[int, Narrow]:
+        """Values at some of the units."""
+        found = {}
+        for number in numbers:
+            tensor, axis, width = self._narrow[number]
+            found[number] = Narrow(tensor.index_select(axis, places(units, width)), axis, width)
+        return found
 
 
 def zero_stays(suffix: Suffix, axis: int) -> list[int]:
@@ -118,7 +138,9 @@ def zero_stays(suffix: Suffix, axis: int) -> list[int]:
         (op,) = readers
         zeros = Narrow(torch.zeros_like(suffix.clean(value)), axis, 1)
         units = torch.arange(zeros.tensor.shape[axis], device=zeros.tensor.device)
-        made = _step(_Step(op, suffix, {value: zeros}, units)) if op.name in _EACH_ELEMENT | _POOL else None
+        made = None
+        if op.name in _EACH_ELEMENT | _POOL:
+            made = _apply(_KEEPING_APART, _Step(op, suffix, {value: zeros}, units))
         others = {number for op in suffix.ops for number in op.inputs}.intersection(op.outputs[1:])
         if not isinstance(made, Narrow) or made.axis != axis or others or bool(made.tensor.any()):
             break
@@ -184,11 +206,10 @@ class _Step:
         return None if tensor is None else tensor.index_select(0, self.places)
 
 
-def _step(step: _Step) -> Narrow | Tensor | None:
+def _apply(rules: Rules, step: _Step) -> Narrow | Tensor | None:
     """What the operation makes: narrow, or whole for each copy; None if it cannot be computed this way."""
-    name = step.op.name
-    for names, rule in _RULES:
-        if name in names:
+    for names, rule in rules:
+        if step.op.name in names:
             return rule(step)
     return None
 
@@ -275,26 +296,35 @@ def _linear(step: _Step) -> Tensor | None:
     return _without_cancellation(step, whole, rows.abs(), lambda x: x.flatten(0, -2).abs())
 
 
-def _convolution(step: _Step) -> Narrow | Tensor | None:
-    _, weight, bias, stride, padding, dilation, transposed, _, groups = step.op.args
-    if transposed or not step.only_input(0) or (step.axis, step.width) != (1, 1):
+def _depthwise(step: _Step) -> Narrow | None:
+    _, weight, bias, *_, groups = step.op.args
+    one_to_one = 1 < groups == step.before.shape[1] == step.after.shape[1]
+    if not one_to_one or not step.only_input(0) or (step.axis, step.width) != (1, 1):
         return None
-    copies = len(step.units)
-    weight, bias = step.clean(weight), step.clean(bias)
+    return _convolve_each(step, step.changed, step.clean(weight)[step.units], step.of_units(step.clean(bias)))
 
-    def convolve(units: Tensor, kernels: Tensor, shift: Tensor | None) -> Tensor:
-        """Each channel on its own."""
-        return torch.ops.aten.convolution(units, kernels, shift, stride, padding, dilation, False, [0], copies)
 
-    if groups == step.before.shape[1] == step.after.shape[1] and groups > 1:
-        return Narrow(convolve(step.changed, weight[step.units], step.of_units(bias)), 1, 1)
-    if groups != 1 or not _exact(step):
+def _convolution(step: _Step) -> Tensor | None:
+    _, weight, *_, groups = step.op.args
+    if groups != 1 or not step.only_input(0) or (step.axis, step.width) != (1, 1) or not _exact(step):
         return None
+    weight, copies = step.clean(weight), len(step.units)
     kernels = weight.index_select(1, step.units).transpose(0, 1).flatten(0, 1).unsqueeze(1)
-    added = convolve(step.added, kernels, None)
-    whole = added.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
+    each = _convolve_each(step, step.added, kernels, None)
+    if each is None:
+        return None
+    whole = each.tensor.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
     gains = kernels.abs().flatten(1).sum(1).view(copies, -1)
     return _without_cancellation(step, whole, gains, lambda x: x.abs().flatten(2).amax(2))
+
+
+def _convolve_each(step: _Step, units: Tensor, kernels: Tensor, bias: Tensor | None) -> Narrow | None:
+    """Each channel on its own."""
+    stride, padding, dilation, transposed = step.op.args[3:7]
+    if transposed:
+        return None
+    made = torch.ops.aten.convolution(units, kernels, bias, stride, padding, dilation, False, [0], units.shape[1])
+    return Narrow(made, 1, 1)
 
 
 def _exact(step: _Step) -> bool:
@@ -328,13 +358,15 @@ def _without_cancellation(step: _Step, whole: Tensor, gains: Tensor, largest: Ca
     return whole
 
 
-_RULES: tuple[tuple[set[str], Callable[[_Step], Narrow | Tensor | None]], ...] = (
+Rules = tuple[tuple[set[str], Callable[[_Step], Narrow | Tensor | None]], ...]
+
+_KEEPING_APART: Rules = (
     (_EACH_ELEMENT, _each_element),
     (_NORMALIZE, _normalize),
     (_POOL, _pool),
     ({"mean", "sum", "amax"}, _reduce),
     (_RESHAPE, _reshape),
     ({"permute", "transpose", "t"}, _permute),
-    ({"addmm", "mm", "linear"}, _linear),
-    ({"convolution"}, _convolution),
+    ({"convolution"}, _depthwise),
 )
+_SUMMING: Rules = (({"addmm", "mm", "linear"}, _linear), ({"convolution"}, _convolution))

@@ -82,7 +82,8 @@ class Suffix:
         for op in ops:
             args, kwargs = self._arguments(op, values)
             function = op.vectorized if self._many and op.vectorized is not None else op.function
-            made = [x for x in tree_iter(function(*args, **kwargs)) if isinstance(x, Tensor)]
+            out = function(*args, **kwargs)
+            made = [out] if isinstance(out, Tensor) else [x for x in tree_iter(out) if isinstance(x, Tensor)]
             for number, tensor in zip(op.outputs, made, strict=True):
                 values[number] = edit(tensor) if edit is not None and number in self.marks else tensor
             for number in self._done.get(id(op), ()):
@@ -139,11 +140,11 @@ class Suffix:
         """Of an operation: what was computed anew, the rest as in the clean run."""
 
         def look_up(x: Any) -> Any:
-            if not isinstance(x, Ref):
-                return x
-            return values[x.value] if x.value in values else self.clean(x.value)
+            if isinstance(x, Ref):
+                return values[x.value] if x.value in values else self.clean(x.value)
+            return type(x)(map(look_up, x)) if isinstance(x, list | tuple) else x
 
-        return tree_map(look_up, (op.args, op.kwargs))
+        return tuple(map(look_up, op.args)), {name: look_up(x) for name, x in op.kwargs.items()}
 
 
 def _refs(op: Op) -> list[Ref]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .clean_run import CleanRun, Copies
-from .narrow import Lead, lead, widened
+from .narrow import Lead
 from .suffix import Suffix
 
 
@@ -54,45 +54,38 @@ class WithoutUnits:
         if self._suffix is None or not self._narrow:
             return self._run.at_once(self._layer)
         try:
-            state = self._lead(self._suffix, torch.zeros(1, dtype=torch.int64, device=self._run.output.device))
+            lead = self._lead
         except Exception:  # copies() tells
             return 1
-        known = _read(self._suffix, state) & (state.dense.keys() | state.narrow.keys())
-        return self._run.at_once(self._layer, [*known, *(number for op in state.rest for number in op.outputs)])
+        return self._run.at_once(self._layer, [*lead.read, *(number for op in lead.rest for number in op.outputs)])
 
     def copies(self, units: Tensor) -> Copies:
         """What the network returns without each of some units, ``[k]``."""
         if self._narrow and self._run.suffix(self._layer) is not None:
             assert self._suffix is not None
             try:
-                return self._copies_behind(self._suffix, units)
+                return self._copies_behind(self._suffix, self._lead, units)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
                 self._run.give_up(self._layer, error)
         return self._run.run(self._layer, self._without, units)
 
-    def _copies_behind(self, suffix: Suffix, units: Tensor) -> Copies:
-        """The first steps for the changed units only."""
-        state = self._lead(suffix, units)
+    def _copies_behind(self, suffix: Suffix, lead: Lead, units: Tensor) -> Copies:
         with self._run.replaying():
-            known = {number: value for number, value in state.dense.items() if number in _read(suffix, state)}
-            for number in state.narrow.keys() & _read(suffix, state):
-                known[number] = widened(state.narrow[number], suffix.clean(number), units)
-            values = suffix.many(lambda row: suffix.resume(row, state.rest), known) if state.rest else known
+            known = lead.values(units)
+            values = suffix.many(lambda row: suffix.resume(row, lead.rest), known) if lead.rest else known
         return self._run.copies(values, len(units))
 
-    def _lead(self, suffix: Suffix, units: Tensor) -> Lead:
-        (mark,), ((_, new),) = suffix.marks, self._outputs
+    @cached_property
+    def _lead(self) -> Lead:
+        """The first steps, for the changed units only."""
+        assert self._suffix is not None
+        ((_, new),) = self._outputs
         with self._run.replaying():
-            return lead(suffix, mark, new.index_select(self._axis, units), self._axis, units)
+            return Lead(self._suffix, new, self._axis)
 
     def _without(self, output: Tensor, unit: Tensor) -> Tensor:
         place = torch.arange(output.shape[self._axis], device=output.device)
         place = place.view(-1, *(1,) * (output.ndim - self._axis - 1))
         return torch.where(place == unit, self._replace(output), output)
-
-
-def _read(suffix: Suffix, state: Lead) -> set[int]:
-    """Values that are still needed."""
-    return {number for op in state.rest for number in op.inputs} | set(suffix.reached)
