@@ -190,7 +190,8 @@ class UnitAblation:
             compare = Comparison(plan.readout, run.output, batch.target, self._loss, run.returned)
             clean += torch.stack(compare.clean).cpu() * (batch.size / total)
             for layer in plan.order:
-                found = self._one_layer(run, layer, plan.exact[layer], compare)
+                with run.replaying():
+                    found = self._one_layer(run, layer, plan.exact[layer], compare)
                 sums[layer] = sums.get(layer, 0) + torch.stack(found) * (batch.size / total)
             self.whole |= run.whole
         assert plan is not None, "no batch"

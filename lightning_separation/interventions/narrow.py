@@ -83,7 +83,7 @@ class Lead:
         (mark,) = suffix.marks
         self._suffix = suffix
         self._narrow = {mark: Narrow(new, axis, 1)}
-        self._sums: list[Op] = []
+        self._sums: list[tuple[Op, Tensor]] = []  # and which units are not simply added to the clean output
         self.rest: list[Op] = []
         every = torch.arange(new.shape[axis], device=new.device)
         used = {number for op in suffix.ops for number in op.inputs} | set(suffix.reached)
@@ -95,21 +95,22 @@ class Lead:
                 assert isinstance(made, Narrow)
                 self._narrow[op.outputs[0]] = made
             elif _apply(_SUMMING, _Step(op, suffix, self._some(changed, every[:1]), every[:1])) is not None:
-                self._sums.append(op)
+                self._sums.append((op, _at_risk(_Step(op, suffix, self._narrow, every))))
             else:
                 self.rest.append(op)
-        made_later = {op.outputs[0] for op in self._sums} | self._narrow.keys()
+        made_later = {op.outputs[0] for op, _ in self._sums} | self._narrow.keys()
         self.read = made_later & ({number for op in self.rest for number in op.inputs} | set(suffix.reached))
 
     def values(self, units: Tensor) -> dict[int, Tensor]:
         """What the rest reads, ``[copies, ...]`` each, for copies that each change one unit, ``[copies]``."""
         known: dict[int, Tensor] = {}
-        for op in self._sums:
+        for op, at_risk in self._sums:
             if op.outputs[0] in self.read:
                 narrow = self._some(self._suffix.changed.intersection(op.inputs), units)
-                made = _apply(_SUMMING, _Step(op, self._suffix, narrow, units))
+                step = _Step(op, self._suffix, narrow, units)
+                made = _apply(_SUMMING, step)
                 assert isinstance(made, Tensor)
-                known[op.outputs[0]] = made
+                known[op.outputs[0]] = _without_cancellation(step, made, at_risk[units])
         for number, narrow_value in self._some(self._narrow.keys() & self.read, units).items():
             known[number] = widened(narrow_value, self._suffix.clean(number), units)
         return known
@@ -283,8 +284,7 @@ def _linear(step: _Step) -> Tensor | None:
     at = 1 if step.op.name == "addmm" else 0
     if step.op.kwargs or not step.only_input(at) or step.axis != step.before.ndim - 1 or not _exact(step):
         return None
-    weight = step.clean(step.op.args[at + 1])
-    rows = (weight.t() if step.op.name == "linear" else weight).index_select(0, step.places)
+    rows = _rows(step)
     copies, added = len(step.units), step.added.flatten(0, -2)
     clean = step.after.flatten(0, -2)
     if step.width == 1:
@@ -292,8 +292,13 @@ def _linear(step: _Step) -> Tensor | None:
     else:
         columns = added.unflatten(1, (copies, step.width)).transpose(0, 1)
         whole = torch.baddbmm(clean.expand(copies, *clean.shape), columns, rows.unflatten(0, (copies, step.width)))
-    whole = whole.unflatten(1, step.after.shape[:-1])
-    return _without_cancellation(step, whole, rows.abs(), lambda x: x.flatten(0, -2).abs())
+    return whole.unflatten(1, step.after.shape[:-1])
+
+
+def _rows(step: _Step) -> Tensor:
+    """What a linear operation makes of each changed place, ``[copies * width, outputs]``."""
+    weight = step.clean(step.op.args[2 if step.op.name == "addmm" else 1])
+    return (weight.t() if step.op.name == "linear" else weight).index_select(0, step.places)
 
 
 def _depthwise(step: _Step) -> Narrow | None:
@@ -308,14 +313,9 @@ def _convolution(step: _Step) -> Tensor | None:
     _, weight, *_, groups = step.op.args
     if groups != 1 or not step.only_input(0) or (step.axis, step.width) != (1, 1) or not _exact(step):
         return None
-    weight, copies = step.clean(weight), len(step.units)
-    kernels = weight.index_select(1, step.units).transpose(0, 1).flatten(0, 1).unsqueeze(1)
-    each = _convolve_each(step, step.added, kernels, None)
-    if each is None:
-        return None
-    whole = each.tensor.unflatten(1, (copies, len(weight))).transpose(0, 1) + step.after
-    gains = kernels.abs().flatten(1).sum(1).view(copies, -1)
-    return _without_cancellation(step, whole, gains, lambda x: x.abs().flatten(2).amax(2))
+    kernels = step.clean(weight).index_select(1, step.units).transpose(0, 1)
+    each = _convolve_each(step, step.added, kernels.flatten(0, 1).unsqueeze(1), None)
+    return None if each is None else each.tensor.unflatten(1, kernels.shape[:2]).transpose(0, 1) + step.after
 
 
 def _convolve_each(step: _Step, units: Tensor, kernels: Tensor, bias: Tensor | None) -> Narrow | None:
@@ -332,27 +332,42 @@ def _exact(step: _Step) -> bool:
     return step.after.dtype in _FULL and step.is_finite
 
 
-def _without_cancellation(step: _Step, whole: Tensor, gains: Tensor, largest: Callable[[Tensor], Tensor]) -> Tensor:
-    """Copies that lose most of the output are computed as a whole: a small difference of large numbers is not exact.
+def _at_risk(step: _Step) -> Tensor:
+    """Copies that may lose most of the output, ``[copies]`` bool: a small difference of large numbers is not exact.
 
-    They do if they lose most in any row or any output: others may be of another order of magnitude.
+    They may if they lose most in any row or any output: others can be of another order of magnitude.
+    """
+    added, clean = (_largest(step, tensor) for tensor in (step.added, step.after))
+    if step.op.name == "convolution":
+        gains = step.clean(step.op.args[1]).index_select(1, step.units).abs().flatten(2).sum(2).t()
+    else:
+        gains = _rows(step).abs()
+    shape = (len(step.units), step.width)
+    of_rows = (added * gains.amax(1)).unflatten(1, shape).sum(2) > _MOST_LOST * clean.amax(1, keepdim=True)
+    of_outputs = (added.amax(0).unsqueeze(1) * gains).unflatten(0, shape).sum(1) > _MOST_LOST * clean.amax(0)
+    return of_rows.any(0) | of_outputs.any(1)
+
+
+def _largest(step: _Step, tensor: Tensor) -> Tensor:
+    """The largest absolute value of each row and channel of an input or output, ``[rows, channels]``."""
+    return tensor.abs().flatten(2).amax(2) if step.op.name == "convolution" else tensor.flatten(0, -2).abs()
+
+
+def _without_cancellation(step: _Step, whole: Tensor, at_risk: Tensor) -> Tensor:
+    """Copies that do lose most of the output are computed as a whole.
 
     Args:
         step: The operation.
         whole: ``[copies, ...]`` what came out.
-        gains: ``[copies * width, outputs]`` the most that an input of 1 adds to an output.
-        largest: Makes ``[rows, channels]`` of an input or output: the largest absolute value of each.
+        at_risk: ``[copies]`` bool, which may.
     """
-    added, clean = largest(step.added), largest(step.after)
-    shape = (len(step.units), step.width)
-    of_rows = (added * gains.amax(1)).unflatten(1, shape).sum(2) > _MOST_LOST * clean.amax(1, keepdim=True)
-    of_outputs = (added.amax(0).unsqueeze(1) * gains).unflatten(0, shape).sum(1) > _MOST_LOST * clean.amax(0)
-    for copy in (of_rows.any(0) | of_outputs.any(1)).nonzero().flatten().tolist():
-        left = largest(whole[copy])
+    clean = None
+    for copy in at_risk.nonzero().flatten().tolist():
+        clean = _largest(step, step.after) if clean is None else clean
+        left = _largest(step, whole[copy])
         if not any(bool((left.amax(axis) < (1 - _MOST_LOST) * clean.amax(axis)).any()) for axis in (0, 1)):
             continue
-        one = slice(copy * step.width, (copy + 1) * step.width)
-        narrow = Narrow(step.changed.narrow(step.axis, one.start, step.width), step.axis, step.width)
+        narrow = Narrow(step.changed.narrow(step.axis, copy * step.width, step.width), step.axis, step.width)
         given = widened(narrow, step.before, step.units[copy : copy + 1])[0]
         whole[copy] = step.call(partial(step.clean_but, given))
     return whole

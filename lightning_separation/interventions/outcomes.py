@@ -17,6 +17,8 @@ Kind = Literal["logits", "probabilities", "log_probabilities", "binary_logits", 
 MadeBy = Literal["sigmoid", "softmax", "log_softmax", "linear"]
 """Which kind of operation the output comes from."""
 
+_SHORT_AXIS = 64
+IGNORED = -100  # a class that does not count, as in torch
 _TOLERANCE = 1e-2  # of sums of probabilities: they may come in bfloat16
 
 
@@ -65,7 +67,7 @@ class Readout:
         scores = scores.movedim(self.class_axis, -1)
         if self.kind == "probabilities":
             return _log(scores)
-        logs = log_softmax(scores, -1) if self.kind == "logits" else scores
+        logs = _log_softmax(scores) if self.kind == "logits" else scores
         return logs.clamp(min=torch.finfo(torch.float32).min)  # of a class ruled out by -inf: 0 log 0 is 0
 
     def targets(self, target: Tensor, output: Tensor) -> Tensor:
@@ -82,6 +84,12 @@ class Readout:
             return target.argmax(self.class_axis)
         return target.reshape(output.movedim(self.class_axis, -1).shape[:-1]).long()
 
+    def decisions(self, output: Tensor) -> Tensor:
+        """The class that is predicted at each position; of binary outputs whether it is yes. Not for values."""
+        if self.class_axis is not None:
+            return output.movedim(self.class_axis, -1).argmax(-1)
+        return output > (0.5 if self.kind == "binary_probabilities" else 0)
+
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy, of values the squared error, of each sample: a mean over its positions, ``[N]``."""
         losses = _losses(self.log_probabilities(output), output, self.targets(target, output))
@@ -89,10 +97,10 @@ class Readout:
 
     def accuracy(self, output: Tensor, target: Tensor) -> Tensor:
         """Whether each sample is predicted right, or the share of its positions, ``[N]`` float64; NaN for values."""
-        logs = self.log_probabilities(output)
-        if logs is None:
+        if self.kind == "values":
             return torch.full((len(output),), torch.nan, dtype=torch.float64, device=output.device)
-        return _correct(logs, self.targets(target, output)).reshape(len(output), -1).mean(1)
+        correct = (self.decisions(output) == self.targets(target, output)).double()
+        return correct.reshape(len(output), -1).mean(1)
 
 
 def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy | None = None) -> Readout:
@@ -218,9 +226,12 @@ class Comparison:
             entropy = -(logs.exp() * logs).sum(-1)
         if self._target is not None:
             loss = _losses(logs, outputs, self._target)
-            correct = loss * torch.nan if logs is None else _correct(logs, self._target)
-            if logs is not None and not bool((self._target >= 0).all()):
-                loss, correct = (term[..., self._target >= 0] for term in (loss, correct))
+            correct = loss * torch.nan
+            if logs is not None:
+                correct = (self._readout.decisions(outputs) == self._target).double()
+                counts = self._target != IGNORED
+                if not bool(counts.all()):
+                    loss, correct = (term[..., counts] for term in (loss, correct))
         if self._loss is not None:
             losses = [self._own(returned(copy), outputs.shape[1]) for copy in range(len(outputs))]
             loss = torch.stack(losses).to(outputs.device)
@@ -237,8 +248,11 @@ class Comparison:
 
 def _of_classes(output: Tensor, axis: int, made_by: MadeBy | None, target: Tensor | None = None) -> Readout:
     num = output.shape[axis]
-    if target is not None and not _is_one_hot(target, axis) and int(target.max()) >= num:
-        raise ValueError(f"the target has class {int(target.max())}, the output only {num} columns")
+    if target is not None and not _is_one_hot(target, axis):
+        if int(target.max()) >= num:
+            raise ValueError(f"the target has class {int(target.max())}, the output only {num} columns")
+        if bool(((target < 0) & (target != IGNORED)).any()):
+            raise ValueError(f"the target has class {int(target.min())}; classes count from 0 ({IGNORED} is ignored)")
     if made_by == "sigmoid":
         raise ValueError(f"{num} sigmoid outputs for one class: their loss is not clear, give loss=")
     values = output.detach().float()
@@ -272,6 +286,13 @@ def _is_one_hot(target: Tensor, axis: int) -> bool:
     return target.ndim > 1 and target.shape[axis] > 1 and is_binary and bool((target.sum(axis) == 1).all())
 
 
+def _log_softmax(scores: Tensor) -> Tensor:
+    """Over the last axis. Where that is short, a CPU is several times faster over the first one."""
+    if scores.device.type != "cpu" or scores.shape[-1] > _SHORT_AXIS:
+        return log_softmax(scores, -1)
+    return log_softmax(scores.movedim(-1, 0).contiguous(), 0).movedim(0, -1)
+
+
 def _log(probabilities: Tensor) -> Tensor:
     """Finite also where a probability is 0."""
     return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
@@ -282,11 +303,7 @@ def _losses(logs: Tensor | None, outputs: Tensor, target: Tensor) -> Tensor:
     if logs is None:
         return (outputs.double() - target.double()) ** 2
     of_target = logs.gather(-1, target.clamp(min=0).long().unsqueeze(-1).expand(*logs.shape[:-1], 1)).squeeze(-1)
-    return torch.where(target < 0, 0, -of_target)
-
-
-def _correct(logs: Tensor, target: Tensor) -> Tensor:
-    return (logs.argmax(-1) == target).double()
+    return torch.where(target == IGNORED, 0, -of_target)
 
 
 def _mean(terms: Tensor) -> Tensor:

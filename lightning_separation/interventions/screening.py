@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..capture.structures import output_tensor
 from .batches import Batch, Context, running
-from .outcomes import Loss, Readout
+from .outcomes import IGNORED, Loss, Readout
 from .patching import unit_edit
 
 _DRAWS = 4  # of a class for each sample
@@ -126,7 +126,7 @@ def _scores(
         if readout.class_axis is not None:
             # As in the exact mean, positions that do not count are left out.
             targets = readout.targets(batch.target, output)
-            score = score * (targets.numel() / max(int((targets >= 0).sum()), 1))
+            score = score * (targets.numel() / max(int((targets != IGNORED).sum()), 1))
     logs = readout.log_probabilities(output)
     if logs is None:
         return score, [], 1

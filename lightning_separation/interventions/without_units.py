@@ -14,7 +14,7 @@ from .suffix import Suffix
 
 
 class WithoutUnits:
-    """Runs a network without single units of one of its layers, as cheaply as it allows.
+    """Runs a network without single units of one of its layers, as cheaply as it allows; within ``run.replaying()``.
 
     Behind a layer that runs once the first steps are computed for the changed units only; else all that comes behind,
     or, where that is not known, the whole network.
@@ -33,8 +33,7 @@ class WithoutUnits:
         outputs = run.clean(layer)
         if self._suffix is not None:
             outputs = [self._suffix.clean(mark) for mark in self._suffix.marks]  # those that something depends on
-        with run.replaying():
-            self._outputs = [(output, replace(output)) for output in outputs]
+        self._outputs = [(output, replace(output)) for output in outputs]
 
     @property
     def matter(self) -> Tensor:
@@ -72,9 +71,8 @@ class WithoutUnits:
         return self._run.run(self._layer, self._without, units)
 
     def _copies_behind(self, suffix: Suffix, lead: Lead, units: Tensor) -> Copies:
-        with self._run.replaying():
-            known = lead.values(units)
-            values = suffix.many(lambda row: suffix.resume(row, lead.rest), known) if lead.rest else known
+        known = lead.values(units)
+        values = suffix.many(lambda row: suffix.resume(row, lead.rest), known) if lead.rest else known
         return self._run.copies(values, len(units))
 
     @cached_property
@@ -82,8 +80,7 @@ class WithoutUnits:
         """The first steps, for the changed units only."""
         assert self._suffix is not None
         ((_, new),) = self._outputs
-        with self._run.replaying():
-            return Lead(self._suffix, new, self._axis)
+        return Lead(self._suffix, new, self._axis)
 
     def _without(self, output: Tensor, unit: Tensor) -> Tensor:
         place = torch.arange(output.shape[self._axis], device=output.device)
