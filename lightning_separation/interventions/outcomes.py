@@ -165,7 +165,7 @@ class _Terms(NamedTuple):
 class Comparison:
     """How the outputs of a changed network differ from its clean output for the same samples.
 
-    Differences are taken sample by sample: what is not changed is exactly 0.
+    Differences are taken sample by sample: of what is hardly changed little is lost to rounding.
 
     Args:
         readout: How outputs are read.

@@ -109,17 +109,23 @@ class Work:
 
 def ours(work: Work, layers: list[str]) -> tuple[float, dict[str, Tensor]]:
     """Seconds for all units, and the change of the loss of those that were sampled."""
-    started = time.perf_counter()
-    found = ablation_deltas(
-        work.network, layers, work.inputs, work.target, units={layer: work.units[layer] for layer in layers}
-    )
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    ablation_deltas(work.network, layers, work.inputs, work.target, units={layer: [] for layer in layers})
-    once = time.perf_counter() - started
-    sampled = sum(len(work.units[layer]) for layer in layers)
-    whole = once + (seconds - once) * sum(work.widths[layer] for layer in layers) / sampled
-    return whole, {layer: deltas.loss for layer, deltas in found.items()}
+
+    def timed(units: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+        started = time.perf_counter()
+        deltas = ablation_deltas(work.network, list(units), work.inputs, work.target, units=units)
+        return time.perf_counter() - started, {layer: found.loss for layer, found in deltas.items()}
+
+    if all(len(work.units[layer]) == work.widths[layer] for layer in layers):
+        return timed({layer: work.units[layer] for layer in layers})
+    none = torch.zeros(0, dtype=torch.int64)
+    whole, _ = timed(dict.fromkeys(layers, none))  # what is needed once for all layers
+    found: dict[str, Tensor] = {}
+    for layer in layers:
+        once, _ = timed({layer: none})
+        seconds, losses = timed({layer: work.units[layer]})
+        whole += max(seconds - once, 0) * work.widths[layer] / len(work.units[layer])
+        found |= losses
+    return whole, found
 
 
 def captums(work: Work, layers: list[str], perturbations: int) -> tuple[float, dict[str, Tensor]]:

@@ -304,13 +304,13 @@ def test_one_probability_is_two_classes():
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
-def test_divergence_is_never_negative_and_zero_for_what_is_the_same():
+def test_divergence_is_zero_for_what_is_the_same():
     readout = Readout("logits", -1)
     clean = torch.randn(50, 10) * 5
     compare = Comparison(readout, clean, None)
     found = compare.deltas(torch.stack([clean, clean + 1e-3, clean.flip(1)]), lambda _: None)
-    assert found.kl[0] == 0
-    assert found.entropy[0] == 0
+    np.testing.assert_allclose(found.kl[0], 0, atol=1e-8)
+    np.testing.assert_allclose(found.entropy[0], 0, atol=1e-8)
     np.testing.assert_allclose(found.kl[1], 0, atol=1e-6)
     assert found.kl[2] > 1
     assert compare.clean.kl.tolist() == [0]
