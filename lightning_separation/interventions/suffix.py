@@ -12,6 +12,12 @@ from torch.utils._pytree import tree_iter, tree_leaves, tree_map
 
 from .tape import Op, Ref, Tape
 
+# Operations on rows, and which argument has them. Others work copy by copy, or by torch's own rules for that.
+_ROW_BY_ROW = {
+    "addmm": 1, "mm": 0, "linear": 0, "relu": 0, "gelu": 0, "silu": 0, "elu": 0, "leaky_relu": 0, "hardtanh": 0,
+    "sigmoid": 0, "tanh": 0, "softplus": 0, "clone": 0, "alias": 0, "detach": 0,
+}  # fmt: skip
+
 Edit = Callable[[Tensor], Tensor]
 
 
@@ -122,6 +128,34 @@ class Suffix:
         finally:
             self._many = False
             _warn_of_fallback(True)
+
+    def copies(self, known: Mapping[int, Tensor], ops: Sequence[Op]) -> dict[int, Tensor]:
+        """Run what is left of the operations for several copies.
+
+        Args:
+            known: What the others made for each copy, ``[copies, ...]``.
+            ops: Those that are left, in order.
+
+        Returns:
+            ``[copies, ...]`` of every value reached.
+        """
+        if not all(self._row_by_row(op) for op in ops):
+            return self.many(lambda row: self.resume(row, ops), known)
+        sizes = next(iter(known.values())).shape[:2]
+        rows = self.resume({number: value.flatten(0, 1) for number, value in known.items()}, ops)
+        return {number: value.unflatten(0, sizes) for number, value in rows.items()}
+
+    def _row_by_row(self, op: Op) -> bool:
+        """Whether it makes each row of its first tensor to a row of its result, whatever else there is."""
+        place = _ROW_BY_ROW.get(op.name)
+        changed = [i for i, x in enumerate(op.args) if isinstance(x, Ref) and x.value in self.changed]
+        if place is None or changed != [place] or op.kwargs or len(op.inputs) != len(set(op.inputs)):
+            return False
+        others = [self.clean(x.value).ndim for i, x in enumerate(op.args) if isinstance(x, Ref) and i != place]
+        first, made = self.clean(op.args[place].value), self.clean(op.outputs[0])
+        most = {"addmm": [1, 2], "mm": [2], "linear": [2, 1]}.get(op.name, [])
+        same_rows = first.ndim > 1 and made.ndim > 1 and len(first) == len(made)
+        return same_rows and others == most[: len(others)]
 
     def clean(self, value: int) -> Tensor:
         """What it was in the clean run."""

@@ -72,7 +72,7 @@ class WithoutUnits:
 
     def _copies_behind(self, suffix: Suffix, lead: Lead, units: Tensor) -> Copies:
         known = lead.values(units)
-        values = suffix.many(lambda row: suffix.resume(row, lead.rest), known) if lead.rest else known
+        values = suffix.copies(known, lead.rest) if lead.rest else known
         return self._run.copies(values, len(units))
 
     @cached_property

@@ -23,7 +23,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_separation import HenzePenrose, SeparationMonitor
+from lightning_separation import HenzePenrose, SeparationMonitor, Significance
 
 
 class Model(LightningModule):
@@ -103,6 +103,9 @@ def main() -> None:
         "none": list,
         "`[HenzePenrose()]`, scalars only": lambda: [SeparationMonitor([HenzePenrose()], emit=["scalars"])],
         "`[HenzePenrose()]`": lambda: [SeparationMonitor([HenzePenrose()])],
+        "`[HenzePenrose(), Significance()]`, scalars only": lambda: [
+            SeparationMonitor([HenzePenrose(), Significance()], emit=["scalars"])
+        ],
         "default, scalars only": lambda: [SeparationMonitor(emit=["scalars"])],
         "default": lambda: [SeparationMonitor()],
     }
