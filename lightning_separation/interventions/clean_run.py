@@ -162,7 +162,8 @@ class CleanRun:
         """
         suffix = self._suffixes[layer]
         numbers = suffix.makes if values is None else suffix.makes.intersection(values)
-        return self._room // max((suffix.clean(number).numel() for number in numbers), default=1) or 1
+        largest = max((suffix.clean(number).numel() for number in numbers), default=1)
+        return self._room // max(largest, 1) or 1
 
     @property
     def _room(self) -> int:
