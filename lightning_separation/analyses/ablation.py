@@ -105,7 +105,7 @@ class Ablation(LayerChoice):
             return self._together(layers, snapshot, batches)
         except MonitorError:
             raise
-        except Exception:
+        except Exception:  # found again, layer by layer, and reported there; one that is of no layer is raised again
             usable = self._usable(layers, snapshot, batches)
             return self._together(usable, snapshot, batches) if usable else {}
 
