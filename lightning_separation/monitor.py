@@ -16,13 +16,14 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 
 from .analyses import Analysis
+from .analyses.base import load_states, possible, states
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
 from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
 from .errors import MonitorError
-from .loggers import KINDS, Display, displays, emit
+from .loggers import KINDS, Display, Memory, displays, emit, remembered
 from .records import Findings, Record, forget_fit, save_record, save_run_info
 from .schedule import is_due, is_final, is_last_in_epoch, is_milestone, never_validated
 from .settings import (
@@ -151,7 +152,7 @@ class SeparationMonitor(Callback):
         self.on_error = on_error
         self.seed = seed
         self._sample = self._new_sample()
-        self._history: dict[int | str, dict[str, float]] = {}  # separation by layer, of every record so far
+        self._memory: Memory = {}  # of every record so far what figures show of them all
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
         self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
         self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
@@ -198,9 +199,10 @@ class SeparationMonitor(Callback):
         if self._fresh:
             self._sample = self._new_sample()
             self._counts = {}
+            load_states(self.analyses, {})
         self._undrawn = {}
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
-        self._history = {key: row for key, row in self._history.items() if isinstance(key, str) or key < epoch}
+        self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < epoch}
         if not trainer.enable_validation:
             self._report(
                 "validation",
@@ -290,17 +292,19 @@ class SeparationMonitor(Callback):
         """Keep which samples are looked at, and the curves so far."""
         checkpoint.setdefault("callbacks", {})[self.state_key] = {
             "sample": self._sample.state_dict(),
-            "history": self._history,
+            "memory": self._memory,
             "analysed": self._analysed,
             "counts": self._counts,
+            "states": states(self.analyses),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same samples and curves."""
         self._sample.load_state_dict(state_dict["sample"])
-        self._history = dict(state_dict["history"])
+        self._memory = dict(state_dict["memory"])
         self._analysed = dict(state_dict["analysed"])
-        self._counts = dict(state_dict.get("counts", {}))
+        self._counts = dict(state_dict["counts"])
+        load_states(self.analyses, state_dict["states"])
 
     # One analysed validation
 
@@ -309,7 +313,8 @@ class SeparationMonitor(Callback):
             return True
         if not is_last_in_epoch(trainer):
             return False
-        if not self._due_analyses(trainer):
+        without_classes = self._sample.chosen and self._sample.labels is None
+        if all(without_classes and analysis.needs_classes for analysis in self._due_analyses(trainer)):
             return False
         if self.epochs is not None:
             return trainer.current_epoch in self.epochs
@@ -317,16 +322,15 @@ class SeparationMonitor(Callback):
         return is_due(trainer.current_epoch, last, self.every_n_epochs, is_final(trainer))
 
     def _due_analyses(self, trainer: Trainer) -> list[Analysis]:
-        """Those whose own rhythm has come and that the data allow."""
+        """Those whose own rhythm has come."""
         if trainer.state.fn != "fit":
             return self.analyses
-        without_classes = self._sample.chosen and self._sample.labels is None
         due = []
         for analysis in self.analyses:
             rhythm, last = getattr(analysis, "every_n_epochs", None) or 1, self._analysed.get(analysis.name)
             if is_due(trainer.current_epoch, last, rhythm, is_final(trainer)):
                 due.append(analysis)
-        return [analysis for analysis in due if not (without_classes and analysis.needs_classes)]
+        return due
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._notes = []
@@ -365,9 +369,7 @@ class SeparationMonitor(Callback):
         assert trainer.state.fn is not None  # a loop is running
         stage, epoch = trainer.state.fn.value, trainer.current_epoch
         findings: dict[str, Findings] = {}
-        for analysis in self._due_analyses(trainer):
-            if analysis.needs_classes and snapshot.target is None:
-                continue
+        for analysis in possible(self._due_analyses(trainer), snapshot):
             if stage == "fit":
                 self._analysed[analysis.name] = epoch
             try:
@@ -394,14 +396,12 @@ class SeparationMonitor(Callback):
     # What becomes of a record
 
     def _remember(self, record: Record) -> None:
-        if found := record.findings.get("henze_penrose"):
-            self._history.pop(record.label, None)  # the latest comes last
-            self._history[record.label] = {
-                layer: found[layer]["separation"].item() for layer in record.layers if layer in found
-            }
+        if found := remembered(record):
+            self._memory.pop(record.label, None)  # the latest comes last
+            self._memory[record.label] = found
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
-        for analysis, shown in displays(record, self._history, self.name).items():
+        for analysis, shown in displays(record, self._memory, self.name).items():
             scalars = {tag: value for tag, value in shown.scalars.items() if math.isfinite(value)}
             # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
             pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from torch import nn
 
 from .analyses import Analysis
+from .analyses.base import load_states, possible
 from .capture import Capture, Sample, select_layers
 from .capture.buffers import Pooling
 from .capture.restore import unchanged
@@ -72,6 +73,7 @@ def analyze(
     check_positive(samples_per_class=samples_per_class, max_samples=max_samples)
     check_choice("pooling", pooling, ("mean", "max"))
     chosen = check_analyses(analyses)
+    load_states(chosen, {})
     notes: list[str] = []
 
     def report(subject: str, reason: str, *, harmless: bool = False) -> None:
@@ -104,8 +106,7 @@ def analyze(
                 network(*args, **kwargs)
                 capture.after_batch()
             snapshot = capture.finish()
-            usable = [a for a in chosen if snapshot.target is not None or not a.needs_classes]
-            findings = {analysis.name: analysis.compute(snapshot) for analysis in usable}
+            findings = {analysis.name: analysis.compute(snapshot) for analysis in possible(chosen, snapshot)}
     finally:
         capture.stop()
         for module, mode in modes.items():

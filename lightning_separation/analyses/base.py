@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
+from ..capture.targets import NO_TARGET
 from ..checks import check_positive
 from ..errors import MonitorError
 from ..records import Findings
@@ -30,6 +31,29 @@ class Analysis(Protocol):
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Find what there is to find in a snapshot."""
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """An analysis that keeps something from one snapshot of a run to the next."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on with it."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it over; of an empty state: begin anew."""
+
+
+def states(analyses: Sequence[Analysis]) -> dict[str, dict[str, Any]]:
+    """What the analyses keep, by name."""
+    return {analysis.name: analysis.state_dict() for analysis in analyses if isinstance(analysis, Lasting)}
+
+
+def load_states(analyses: Sequence[Analysis], kept: Mapping[str, dict[str, Any]]) -> None:
+    """Give the analyses back what they kept; one of which nothing is known begins anew."""
+    for analysis in analyses:
+        if isinstance(analysis, Lasting):
+            analysis.load_state_dict(kept.get(analysis.name, {}))
 
 
 @dataclass(kw_only=True)
@@ -111,6 +135,15 @@ class LayerAnalysis(LayerChoice, ABC):
         Raises:
             ValueError: If the layer cannot be measured; the message says why.
         """
+
+
+def possible(analyses: Sequence[Analysis], snapshot: Snapshot) -> list[Analysis]:
+    """The analyses that can be made of a snapshot; those that need classes where there are none are reported."""
+    left = [analysis.name for analysis in analyses if analysis.needs_classes and snapshot.target is None]
+    if left:
+        told = f"{snapshot.no_classes}; what needs classes is left out: {', '.join(left)}"
+        snapshot.report("target", told, harmless=snapshot.no_classes == NO_TARGET)
+    return [analysis for analysis in analyses if analysis.name not in left]
 
 
 def reason_of(error: Exception) -> str:

@@ -15,7 +15,7 @@ from .replay import Context
 from .sample import Sample
 from .snapshot import Snapshot
 from .structures import first_tensor
-from .targets import NoClassesError, TargetFn, batch_labels
+from .targets import NoClassesError, TargetFn, as_labels, batch_target
 
 
 class NothingCapturedError(RuntimeError):
@@ -30,7 +30,7 @@ class Capture:
         layers: The chosen modules by name.
         networks: The modules whose calls count, by name; None finds them.
         sample: Which samples are kept.
-        target_fn: See :func:`batch_labels`.
+        target_fn: See :func:`batch_target`.
         class_names: Names of classes 0, 1, ...; None: their numbers.
         pooling: For layers whose rows differ in length.
         max_memory: Bytes that held activations and the work on them may take. A sixth may be held from the pass (the
@@ -69,6 +69,9 @@ class Capture:
         self.seed = seed
         self._recorder: Recorder | None = None
         self._labels: list[Tensor] | None = None
+        self._no_classes = ""
+        self._values: list[Tensor] | None = None
+        self._value_bytes = 0
 
     @property
     def running(self) -> bool:
@@ -81,6 +84,7 @@ class Capture:
         self.sample.begin()
         without_classes = self.sample.chosen and self.sample.labels is None
         self._labels = None if without_classes else []
+        self._values, self._value_bytes = [], 0
         self._recorder = Recorder(
             self.root,
             self.layers,
@@ -102,7 +106,8 @@ class Capture:
         """The network is about to see this batch."""
         if self._recorder is None or self.sample.passed:
             return
-        labels = self._batch_labels(batch)
+        target = self._batch_target(batch)
+        labels = self._batch_labels(target)
         first = first_tensor(list(batch.values()) if isinstance(batch, Mapping) else batch)
         if labels is not None:
             size = len(labels)
@@ -113,6 +118,7 @@ class Capture:
         rows = self.sample.rows(size, labels)
         if labels is not None and self._labels is not None:
             self._labels.append(labels.cpu()[rows].long())
+        self._keep_values(target, rows, size)
         self._recorder.begin_batch(rows, size)
 
     def after_batch(self) -> None:
@@ -148,21 +154,52 @@ class Capture:
         self.networks = recorder.networks
         labels = torch.cat(self._labels) if self._labels else None
         self._check_same_samples(labels, sum(recorder.batch_rows))
-        names = self._names(labels)
-        return Snapshot(recorder, labels, names, forward_context, self.report, self.explicit, self.seed, shows_progress)
+        return Snapshot(
+            recorder,
+            labels,
+            self._names(labels),
+            forward_context,
+            self.report,
+            self.explicit,
+            self.seed,
+            shows_progress,
+            no_classes=self._no_classes,
+            values=torch.cat(self._values) if labels is None and self._values else None,
+        )
 
-    def _batch_labels(self, batch: Any) -> Tensor | None:
+    def _batch_target(self, batch: Any) -> Tensor | None:
+        try:
+            return batch_target(batch, self.target_fn)
+        except NoClassesError as error:
+            self._no_classes = str(error)
+            return None
+
+    def _batch_labels(self, target: Tensor | None) -> Tensor | None:
         if self._labels is None:
             return None
         try:
-            return batch_labels(batch, self.target_fn)
+            if target is not None:
+                return as_labels(target)
         except NoClassesError as error:
-            self._labels = None
-            if not self.sample.chosen:
-                self.sample.labels = None
-            if self.target_fn is not False:
-                self.report("target", f"{error}; what needs classes is left out")
-            return None
+            self._no_classes = str(error)
+        self._labels = None
+        if not self.sample.chosen:
+            self.sample.labels = None
+        return None
+
+    def _keep_values(self, target: Tensor | None, rows: Tensor, size: int) -> None:
+        """What is to be predicted, in case that it is no class; nothing unless every batch has it in the same shape."""
+        if self._values is None:
+            return
+        if target is None or target.ndim == 0 or len(target) != size:
+            self._values = None
+            return
+        kept = target[rows.to(target.device)].cpu()
+        self._value_bytes += kept.nbytes
+        if (self._values and self._values[0].shape[1:] != kept.shape[1:]) or self._value_bytes > self.budget:
+            self._values = None
+        else:
+            self._values.append(kept)
 
     def _names(self, labels: Tensor | None) -> list[str]:
         if labels is None:

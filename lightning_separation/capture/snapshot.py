@@ -34,6 +34,8 @@ class Snapshot:
         explicit: Whether the user named the layers: then one that does not run is trouble.
         seed: Of what analyses draw at random.
         shows_progress: Whether long work may show a bar.
+        no_classes: Why there are no classes.
+        values: ``[N, ...]`` what the network is to predict, where that is no class.
 
     Attributes:
         layers: In order of execution; the network's input first.
@@ -44,6 +46,9 @@ class Snapshot:
         report: ``report(layer, reason)`` for an analysis that leaves a layer out.
         seed: For an analysis that draws at random: it makes a generator of its own from it.
         shows_progress: Whether an analysis that takes long may show a bar.
+        no_classes: Why there are no classes; empty if there are.
+        values: ``[N, ...]`` what the network is to predict, on the CPU, where that is no class; None if it is, or is
+            not known.
     """
 
     def __init__(
@@ -56,8 +61,12 @@ class Snapshot:
         explicit: bool,
         seed: int = 0,
         shows_progress: bool = False,
+        *,
+        no_classes: str = "",
+        values: Tensor | None = None,
     ) -> None:
         self.seed, self.shows_progress = seed, shows_progress
+        self.no_classes, self.values = no_classes, values
         self._digest: bytes | None = None
         self._differs: float | None = None  # what the network gives when it is run again, from what it gave
         self.class_names = list(class_names)

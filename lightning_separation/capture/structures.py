@@ -46,6 +46,30 @@ def first_tensor(value: Any) -> Tensor | None:
     return None
 
 
+def with_first_tensor(value: Any, new: Tensor) -> Any:
+    """A copy of nested containers with that tensor replaced which :func:`first_tensor` finds."""
+    if isinstance(value, Tensor):
+        return new
+    items: dict[Any, Any]
+    if isinstance(value, Mapping):
+        items = dict(value)
+    elif isinstance(value, tuple | list):
+        items = dict(enumerate(value))
+    else:
+        items = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    key = next(key for key, item in items.items() if first_tensor(item) is not None)
+    item = with_first_tensor(items[key], new)
+    if isinstance(value, tuple):
+        parts = [item if place == key else part for place, part in items.items()]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    made = copy(value)
+    if isinstance(made, MutableMapping | list):
+        made[key] = item
+    else:
+        object.__setattr__(made, key, item)  # also of frozen ones
+    return made
+
+
 def output_tensor(returned: Any, size: int) -> Tensor:
     """The tensor that counts in what a network returned: the logits if it names them, else the first with rows.
 

@@ -1,4 +1,4 @@
-"""The class of every sample of a batch."""
+"""The target of every sample of a batch, and its class."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ TargetFn = Callable[[Any], Any]
 _KEYS = ("y", "label", "labels", "target", "targets")
 
 
+NO_TARGET = "target_fn=False"
+"""Why there are no classes where the user wants none."""
+
+
 class NoClassesError(Exception):
     """The batch has no class for every sample; the message says why."""
 
 
-def batch_labels(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Tensor:
-    """Integer class labels ``[B]`` of a batch.
+def batch_target(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Tensor:
+    """What a batch says that the network is to predict, ``[B, ...]``.
 
     Args:
         batch: As the DataLoader gives it.
         target_fn: Gets the target out of the batch. None takes the second element of a tuple or list, or the key y,
-            label(s) or target(s) of a mapping; False means that there are no classes.
+            label(s) or target(s) of a mapping; False means that there is none.
 
     Raises:
-        NoClassesError: If there is no target, or it is not one class for each sample.
+        NoClassesError: If there is no target.
     """
     if target_fn is False:
-        raise NoClassesError("target_fn=False")
+        raise NoClassesError(NO_TARGET)
     if target_fn is not None:
         try:
             target = target_fn(batch)
@@ -43,14 +47,21 @@ def batch_labels(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Ten
         target = batch[1]
     else:
         raise NoClassesError(f"the batch, a {type(batch).__name__}, has no second element; give target_fn=")
-    return _as_labels(target)
-
-
-def _as_labels(target: Any) -> Tensor:
     try:
-        target = torch.as_tensor(target).detach()
+        return torch.as_tensor(target).detach()
     except (TypeError, ValueError, RuntimeError):
         raise NoClassesError(f"the target is a {type(target).__name__}, not a tensor; give target_fn=") from None
+
+
+def as_labels(target: Tensor) -> Tensor:
+    """Integer class labels ``[B]`` of a batch.
+
+    Args:
+        target: Integers or integral floats ``[B]`` or ``[B, 1]``, or one-hot ``[B, K]``.
+
+    Raises:
+        NoClassesError: If it is not one class for each sample.
+    """
     if target.ndim == 2 and target.shape[1] == 1:
         target = target.squeeze(1)
     if target.ndim == 2 and _is_one_hot(target):

@@ -3,5 +3,16 @@
 from .ablation import AblationDeltas, ablation_deltas
 from .directions import SearchedDirection, search_direction
 from .patching import ablate, remove_direction
+from .permutation import PermutationEffects, permutation_effects, permutation_importance
 
-__all__ = ["AblationDeltas", "SearchedDirection", "ablate", "ablation_deltas", "remove_direction", "search_direction"]
+__all__ = [
+    "AblationDeltas",
+    "PermutationEffects",
+    "SearchedDirection",
+    "ablate",
+    "ablation_deltas",
+    "permutation_effects",
+    "permutation_importance",
+    "remove_direction",
+    "search_direction",
+]

@@ -15,7 +15,7 @@ from ..checks import check_share
 from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
 from .narrow import zero_stays
-from .outcomes import Comparison, Loss, Outcome, Readout, readout_of
+from .outcomes import Comparison, Loss, Outcome, Readout
 from .patching import Units, Value, check_loss, check_network, chosen_units, layer_names, replacement
 from .screening import Estimates, estimated_deltas
 from .without_units import WithoutUnits
@@ -124,6 +124,7 @@ class UnitAblation:
         axes: By layer the axis of its output, samples first, that counts the units; None: as :func:`ablate` finds it.
         references: By layer activations that means and samples are taken of.
         loss: A loss of the user's own.
+        readout: How outputs are read; None: found out.
         forward_context: In what the network runs.
         advance: Told after some units how many more are done, and of how many.
 
@@ -146,13 +147,15 @@ class UnitAblation:
         axes: Mapping[str, int] | None = None,
         references: Mapping[str, Tensor] | None = None,
         loss: Loss | None = None,
+        readout: Readout | None = None,
         forward_context: Context = nullcontext,
         advance: Callable[[int, int], None] = lambda steps, total: None,
     ) -> None:
         self._network, self._layers, self._value = network, layers, value
         self._values: dict[str, Value] = {}  # by layer
         self._references = references or {}
-        self._axes, self._loss, self._forward_context = axes or {}, loss, forward_context
+        self._axes, self._loss, self._readout = axes or {}, loss, readout
+        self._forward_context = forward_context
         self.advance = advance
         self.clean = Outcome(*torch.full((4, 1), torch.nan, dtype=torch.float64))
         self.whole: dict[str, str] = {}
@@ -230,13 +233,7 @@ class UnitAblation:
         screen: float | None,
         max_forwards: int | None,
     ) -> _Plan:
-        target = batches[0].target
-        try:
-            readout = readout_of(run.output, target, made_by=run.made_by)
-        except ValueError:
-            if self._loss is None:
-                raise
-            readout = Readout("values")
+        readout = self._readout or run.readout(batches[0].target, self._loss)
         device = run.output.device
         chosen: dict[str, Tensor] = {}
         for layer in self._layers:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..capture.structures import map_tensors, output_tensor
 from .batches import Batch, Context, running
-from .outcomes import MadeBy
+from .outcomes import Loss, MadeBy, Readout, readout_of
 from .patching import Edit, unit_edit
 from .suffix import Suffix
 from .tape import Tape
@@ -111,6 +111,19 @@ class CleanRun:
         if unseen:
             self.whole = dict.fromkeys(layers, unseen)
 
+    def readout(self, target: Tensor | None, loss: Loss | None = None) -> Readout:
+        """How to read the output; as plain values if that is not clear and the user has a loss.
+
+        Raises:
+            ValueError: If it is not clear.
+        """
+        try:
+            return readout_of(self.output, target, made_by=self.made_by)
+        except ValueError:
+            if loss is None:
+                raise
+            return Readout("values")
+
     @property
     def order(self) -> list[str]:
         """The layers, the last that runs first."""
@@ -191,6 +204,25 @@ class CleanRun:
         outputs = [output_tensor(run, self._batch.size) for run in runs]
         return Copies(torch.stack(outputs), lambda copy: runs[copy])
 
+    def run_with(self, layer: str, outputs: Tensor) -> Copies:
+        """The network with other outputs of a layer that runs once.
+
+        Args:
+            layer: One of those given at first.
+            outputs: ``[copies, N, ...]``.
+        """
+        suffix = self.suffix(layer)
+        if suffix is None or len(suffix.marks) != 1:
+            return self.run(layer, lambda _, output: output, outputs)
+        try:
+            with self.replaying():
+                return self.copies(suffix.copies({suffix.marks[0]: outputs}, suffix.ops), len(outputs))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            self.give_up(layer, error)
+            return self.run_with(layer, outputs)
+
     def give_up(self, layer: str, error: Exception) -> None:
         """What is on the tape cannot be run again behind a layer: from now on the whole network is."""
         self.whole[layer] = f"what comes behind it cannot be run on its own ({type(error).__name__})"
@@ -231,8 +263,6 @@ class CleanRun:
 
     def _marker(self, layer: str) -> Edit:
         def mark(output: Tensor, axis: int) -> Tensor:
-            if not output.is_floating_point():
-                raise ValueError(f"its output is {output.dtype}; only floating-point units can be replaced")
             own = output.clone()
             self._tape.watch(output, own)
             self._marks[layer].append(self._tape.number(own))
@@ -310,7 +340,9 @@ def tape_bytes(network: nn.Module, batch: Batch, forward_context: Context = null
 
 
 def _each_unit_less(output: Tensor, axis: int) -> Tensor:
-    """Every unit by a factor of its own, between 1/4 and 3/4."""
+    """Every unit by a factor of its own, between 1/4 and 3/4; of integers those of the sample before."""
+    if not output.is_floating_point():
+        return output.roll(1, 0)
     golden = torch.arange(1, output.shape[axis] + 1, device=output.device) * 0.6180339887
     return output * (0.25 + 0.5 * (golden % 1)).view(-1, *(1,) * (output.ndim - axis - 1)).to(output.dtype)
 

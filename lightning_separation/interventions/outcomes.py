@@ -233,17 +233,23 @@ class Comparison:
                 if not bool(counts.all()):
                     loss, correct = (term[..., counts] for term in (loss, correct))
         if self._loss is not None:
-            losses = [self._own(returned(copy), outputs.shape[1]) for copy in range(len(outputs))]
+            size = outputs.shape[1]
+            losses = [own_losses(self._loss, returned(copy), self._given, size) for copy in range(len(outputs))]
             loss = torch.stack(losses).to(outputs.device)
         return _Terms(loss, correct, entropy, logs)
 
-    def _own(self, returned: Any, size: int) -> Tensor:
-        assert self._loss is not None
-        losses = self._loss(returned, self._given)  # type: ignore[arg-type]  # None where the caller has no target
-        if not isinstance(losses, Tensor) or losses.shape != (size,):
-            found = f"a tensor {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
-            raise ValueError(f"loss(outputs, target) must give one number for each of {size} samples, not {found}")
-        return losses.detach().double()
+
+def own_losses(loss: Loss, returned: Any, target: Tensor | None, size: int) -> Tensor:
+    """A user's own loss of each sample, ``[size]`` float64.
+
+    Raises:
+        ValueError: If it gives something else.
+    """
+    losses = loss(returned, target)  # type: ignore[arg-type]  # None where the caller has no target
+    if not isinstance(losses, Tensor) or losses.shape != (size,):
+        found = f"a tensor {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+        raise ValueError(f"loss(outputs, target) must give one number for each of {size} samples, not {found}")
+    return losses.detach().double()
 
 
 def _of_classes(output: Tensor, axis: int, made_by: MadeBy | None, target: Tensor | None = None) -> Readout:

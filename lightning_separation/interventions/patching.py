@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from functools import cache, partial
 from types import EllipsisType
 from typing import Any, Literal, get_args
@@ -17,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..capture.layers import unknown_layer
 from ..capture.recorder import batch_axis
-from ..capture.structures import first_tensor
+from ..capture.structures import first_tensor, with_first_tensor
 from ..capture.units import unit_axis
 from ..functional._inputs import device_of
 
@@ -457,36 +456,12 @@ def _editor(layer: str, edit: Edit) -> Callable[..., Any]:
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
             made = f"{tuple(after.shape)} {after.dtype}" if isinstance(after, Tensor) else type(after).__name__
             raise ValueError(f"{layer}: an edit made {made} of {tuple(before.shape)} {before.dtype}")
-        edited = _with_first_tensor(output, after)
+        edited = with_first_tensor(output, after)
         if isinstance(module, nn.RNNBase) and isinstance(edited, tuple) and len(edited) == 2 and after.ndim > 1:
             return _with_final_state(module, *edited)
         return edited
 
     return replace
-
-
-def _with_first_tensor(value: Any, new: Tensor) -> Any:
-    """A copy of nested containers with that tensor replaced that :func:`first_tensor` finds."""
-    if isinstance(value, Tensor):
-        return new
-    items: dict[Any, Any]
-    if isinstance(value, Mapping):
-        items = dict(value)
-    elif isinstance(value, tuple | list):
-        items = dict(enumerate(value))
-    else:
-        items = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    key = next(key for key, item in items.items() if first_tensor(item) is not None)
-    item = _with_first_tensor(items[key], new)
-    if isinstance(value, tuple):
-        parts = [item if place == key else part for place, part in items.items()]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    made = copy(value)
-    if isinstance(made, MutableMapping | list):
-        made[key] = item
-    else:
-        object.__setattr__(made, key, item)  # also of frozen ones
-    return made
 
 
 def _with_final_state(module: nn.RNNBase, sequence: Tensor | PackedSequence, state: Any) -> tuple[Any, Any]:

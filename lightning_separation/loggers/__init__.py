@@ -1,6 +1,6 @@
 """From records to scalars, histograms, figures and tables in the Trainer's loggers."""
 
 from .display import Display
-from .emit import KINDS, displays, emit
+from .emit import KINDS, Memory, displays, emit, remembered
 
-__all__ = ["KINDS", "Display", "displays", "emit"]
+__all__ = ["KINDS", "Display", "Memory", "displays", "emit", "remembered"]

@@ -12,14 +12,14 @@ from ..plots import SelectiveOrUsed, effect_size_by_loss, extremes, selective_or
 from ..plots.causal import MOST_CHANGE, MOST_EFFECT
 from ..records import Record
 from .cells import percent, plain, signed
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 _MOST_UNITS = 10
 _MOST_NAMED = 4  # or TensorBoard breaks the names of layers to make room
 _LITTLE = 0.01  # of the clean loss
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, histograms, figures and tables of one record.
 
     Args:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..plots import direction_kl
 from ..records import DIRECTION_KINDS, Record
 from .cells import plain
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 _WORDS = {
     "random": "best random",
@@ -22,7 +22,7 @@ _WORDS = {
 }
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, histograms, figures and tables of one record.
 
     Args:

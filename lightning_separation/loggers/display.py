@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..records import Record
+
+
+History = Mapping[int | str, Mapping[str, Mapping[str, float]]]
+"""Some numbers of every record so far: by its label, quantity and layer; the latest record's come last."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from . import (
     weight_contributions,
 )
 from .adapters import adapter_for
-from .display import Display, prefixed
+from .display import Display, History, prefixed
 
 KINDS = ("scalars", "histograms", "figures", "tables")
-History = Mapping[int | str, Mapping[str, float]]
+Memory = dict[int | str, dict[str, dict[str, dict[str, float]]]]
 
 _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
     "henze_penrose": henze_penrose.display,
@@ -38,11 +38,35 @@ _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
 }
 
 
-def displays(record: Record, history: History, name: str) -> dict[str, Display]:
-    """What to show of every analysis of a record; of one without a display of its own, its plain numbers."""
+_REMEMBERED = {"henze_penrose": ["separation"], "layer_information": ["entropy_mean", "label_excess_mean"]}
+"""By analysis the numbers that figures show over all records so far."""
+
+
+def remembered(record: Record) -> dict[str, dict[str, dict[str, float]]]:
+    """What later figures need of a record: by analysis, quantity and layer."""
+    kept: dict[str, dict[str, dict[str, float]]] = {}
+    for analysis in _REMEMBERED.keys() & record.findings.keys():
+        found = record.findings[analysis]
+        layers = [layer for layer in record.layers if layer in found]
+        kept[analysis] = {
+            quantity: {layer: found[layer][quantity].item() for layer in layers if quantity in found[layer]}
+            for quantity in _REMEMBERED[analysis]
+        }
+    return kept
+
+
+def displays(record: Record, memory: Memory, name: str) -> dict[str, Display]:
+    """What to show of every analysis of a record; of one without a display of its own, its plain numbers.
+
+    Args:
+        record: What was found.
+        memory: :func:`remembered` of every record so far, by its label; the latest comes last.
+        name: The monitor's name.
+    """
     shown = {}
     for analysis, found in record.findings.items():
         if analysis in _DISPLAYS:
+            history = {label: row[analysis] for label, row in memory.items() if analysis in row}
             shown[analysis] = _DISPLAYS[analysis](record, history, name)
         else:
             numbers = [quantity for quantity, axes in found.axes.items() if not axes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 from ..plots import group_accuracy
 from ..records import ALL_LAYERS, Record
 from .cells import percent, plain, signed
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, figures and tables of one record.
 
     Args:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ..plots import separation_depth, separation_heatmap
 from ..records import Record
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 _MOST_ROWS = 10
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, histograms, figures and tables of one record.
 
     Args:
         record: With findings of ``HenzePenrose``.
-        history: Mean separation by layer, for every record so far by its label; this record's is the last.
+        history: With ``separation``, the mean over pairs.
         name: The monitor's name.
 
     Returns:
@@ -48,8 +46,9 @@ def display(record: Record, history: Mapping[int | str, Mapping[str, float]], na
     shown.figures[f"{name}_figures/layers_by_pairs"] = lambda: separation_heatmap(
         values, record.class_names, title=title(name, "Henze-Penrose separation", record, samples)
     )
+    curves = {label: row["separation"] for label, row in history.items()}
     shown.figures[f"{name}_figures/depth"] = lambda: separation_depth(
-        history, title=title(name, "Separation against depth", record, samples)
+        curves, title=title(name, "Separation against depth", record, samples)
     )
     shown.tables[f"{name}_tables/hardest_pairs"] = _hardest_pairs(record, layers[-1])
     return shown

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..plots import PathColumn, feature_heatmap, path_diagram
 from ..records import Record
-from .display import Display, Table, feature_names, prefixed, title
+from .display import Display, History, Table, feature_names, prefixed, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ _MOST_UNITS = 4
 _MOST_LINKS = 40
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Figures and tables of one record.
 
     Args:

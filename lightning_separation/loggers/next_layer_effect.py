@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ..plots import follower_heatmap
 from ..records import Record
 from .cells import percent, plain, signed
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 _GROUPS = {"without_significant": "without significant units", "without_others": "without as many others"}
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, figures and tables of one record.
 
     Args:

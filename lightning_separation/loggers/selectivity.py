@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from ..plots import selectivity_heatmap
 from ..records import Record
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 _MOST_UNITS = 5
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, histograms, figures and tables of one record.
 
     Args:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..plots import unit_distributions
 from ..records import Record
-from .display import Display, Table, prefixed, title
+from .display import Display, History, Table, prefixed, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ _MOST_UNITS = 3  # named for each layer in the table
 _SMALLEST = 1e-300  # q of 0 has no logarithm
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, histograms, figures and tables of one record.
 
     Args:

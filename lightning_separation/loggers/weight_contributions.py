@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..plots import PathColumn, path_diagram
 from ..records import Record
-from .display import Display, Table, feature_names, prefixed, title
+from .display import Display, History, Table, feature_names, prefixed, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MOST_CLASSES = 10  # with a picture each
 
 
-def display(record: Record, history: Mapping[int | str, Mapping[str, float]], name: str) -> Display:
+def display(record: Record, history: History, name: str) -> Display:
     """Scalars, figures and tables of one record.
 
     Args:

@@ -182,9 +182,11 @@ def test_targets_of_any_kind_are_the_same_classes(convert):
 def test_targets_that_are_no_classes(target):
     x, _ = blobs().tensors
     keep = Keep()
-    with pytest.warns(UserWarning, match="what needs classes is left out"):
-        analyze(mlp(), zip(x.split(16), target.split(16), strict=True), [keep], max_samples=33)
+    batches = list(zip(x.split(16), target.split(16), strict=True))
+    with pytest.warns(UserWarning, match="what needs classes is left out: henze_penrose$"):
+        analyze(mlp(), batches, [HenzePenrose(), keep], max_samples=33)
     assert keep.target is None
+    assert torch.equal(keep.values, target[:33])
     assert len(keep.seen["input"]) == 33
 
 
