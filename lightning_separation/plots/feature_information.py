@@ -40,8 +40,8 @@ def feature_matrix(
     Features are rows. Numbers of the whole feature can stand beside them as bars, each kind with its own scale; then
     the features stand in the order of the first kind, largest first, else as given. Values below zero are shown as 0,
     cells without a value are hatched. Of more than ``most_features`` those that come first by the bars or, without
-    bars, by their means are shown, of more than ``most_columns`` those with the largest means, in the order given.
-    Equal input gives equal figures.
+    bars, by their means are shown, of more than ``most_columns`` those with the largest values for these features, in
+    the order given. Equal input gives equal figures.
 
     Args:
         values: ``[F, C]``; what is not finite is no value.
@@ -89,9 +89,9 @@ def feature_matrix(
         lines.append(f"the {most_features} of {shape[0]} features with the largest {next(iter(lengths), 'mean')}")
     if not lengths:
         rows = np.sort(rows)
-    shown = np.sort(_largest(_means(cells.T), most_columns))
+    shown = np.sort(_largest(np.where(np.isnan(cells), -np.inf, cells)[rows].max(0), most_columns))
     if shape[1] > most_columns:
-        lines.append(f"the {most_columns} of {shape[1]} {columns} with the largest means")
+        lines.append(f"the {most_columns} of {shape[1]} {columns} with the largest values")
     features = layout.shorten([feature_names[i] for i in rows.tolist()])
     names = layout.shorten([column_names[i] for i in shown.tolist()], most=14)
     kept = {name: bar[rows] for name, bar in lengths.items()}
@@ -125,7 +125,7 @@ def _draw(
     size = TEXT if height_of_row >= layout.line_height(TEXT) else SMALL
     name_width = layout.text_width(names)
     cell_width = max(min(560 / num, 48.0), 5.0)
-    if cell_width < name_width + GAP <= max(760 / num, 48.0):  # then the names can lie
+    if cell_width < name_width + GAP <= 760 / num:  # then the names can lie
         cell_width = name_width + GAP
     cell_width = max(cell_width, (layout.text_width([columns]) + GAP) / num)
     upright = name_width + GAP > cell_width
@@ -141,7 +141,7 @@ def _draw(
     left = 3 * GAP + layout.text_width(features, size)
     top = layout.title_height(lines) + (layout.line_height(TEXT) + GAP / 2 if bars else 0)
     right = left + width + sum(_BETWEEN + more for more in wide.values())
-    strip_height = min(max(height, 170), 240)
+    strip_height = min(max(height, 170, layout.text_width([value])), 300)
     ends = {0.0: "0", 1.0: layout.number(ceiling)}
     below = 3 * GAP + (name_width if upright else layout.pixels(TEXT)) + layout.line_height(TEXT)
     total = right + 6 * GAP + 14 + layout.text_width(ends.values()) + layout.line_height(TEXT)

@@ -31,7 +31,7 @@ def module_matrix(
     *,
     title: str = "",
     value: str = "information, nats",
-    percentile: float = 99.0,
+    percentile: float = 98.0,
 ) -> Figure:
     """What each two units share, as colours, the units ordered by module, with a frame round each module.
 
@@ -108,13 +108,15 @@ def _draw(
     name_width = layout.text_width(names, text_size) if fitting else 0.0
     upright = name_width + GAP / 2 > cell
     told = [f"{count} unit{'s' if count > 1 else ''}" for count in counts.tolist()]
-    words = "units" if fitting else f"{num} units, by module"
+    words = f"{told[0]} in one module" if len(told) == 1 else f"{num} units in {len(told)} modules"
     left = 3 * GAP + layout.line_height(TEXT) + name_width
     beside = 5 * GAP + layout.text_width(told)
     ends = {0.0: "0", 1.0: f"{'≥ ' if cut else ''}{layout.number(ceiling)}"}
     strip_height = 190.0
     top = layout.title_height(lines)
-    tail = 6 * GAP + 14 + layout.text_width(ends.values()) + layout.line_height(TEXT)
+    notes = ["grey: a unit", "with itself", *(["hatched:", "no value"] if np.isnan(cells).sum() > num else [])]
+    tail = 14 + max(layout.text_width(ends.values()) + layout.line_height(TEXT), layout.text_width(notes, SMALL))
+    tail += 6 * GAP
     below = 2 * GAP + (name_width if upright else layout.pixels(text_size) if fitting else 0.0)
     figure = layout.new_figure(
         max(left + size + beside + tail, layout.title_width(lines)), top + max(size + below, strip_height + 90)
@@ -139,16 +141,14 @@ def _draw(
     layout.color_strip(strip, colors(np.linspace(0, 1, 65)), ends)
     at = 1 + (2 * GAP + layout.text_width(ends.values())) / 14
     write(strip, at, 0.5, layout.fitted(value, strip_height), rotation=90, va="center", fontsize=TEXT)
-    note = "grey: a unit\nwith itself"
-    if np.isnan(cells).sum() > num:
+    write(strip, 0, -2 * GAP / strip_height, "\n".join(notes), label="note", va="top", fontsize=SMALL)
+    if len(notes) > 2:
         axes.patch.set(**layout.HATCHED)  # seen where no colour covers it
-        note += "\nhatched:\nno value"
-    write(strip, 0, -2 * GAP / strip_height, note, label="note", va="top", fontsize=SMALL)
     return figure
 
 
 def _frame(axes: Axes, counts: NDArray[np.intp], names: Sequence[str]) -> None:
-    """A frame round each module, and at the right how large it is, for as many of the largest as there is room for."""
+    """A frame round each module, and at the right how large it is, where it is not too small to be told apart."""
     ends = np.cumsum(counts)
     squares = [
         [(a, a), (b, a), (b, b), (a, b)] for a, b in zip((ends - counts).tolist(), ends.tolist(), strict=True)
@@ -157,7 +157,7 @@ def _frame(axes: Axes, counts: NDArray[np.intp], names: Sequence[str]) -> None:
     axes.add_collection(PolyCollection(squares, linewidths=1.6, label="modules", **settings), autolim=False)
     num, pixel = float(ends[-1]), ends[-1] / axes.bbox.height
     line = layout.line_height(TEXT) * pixel
-    room = max(floor(num / line), 1)
+    room = min(max(int((counts >= line / 2).sum()), 1), max(floor(num / line), 1))
     middles = (ends - counts / 2)[:room]
     places = layout.spread(middles, line, line / 2, num - line / 2)
     reach = [num + more * pixel for more in (4, 2 * GAP, 2.5 * GAP)]
