@@ -83,7 +83,7 @@ def _layers(record: Record, layers: Mapping[str, Mapping[str, NDArray]]) -> Tabl
     rows = []
     for layer, values in layers.items():
         shuffled = f"{plain(_number(values, 'null_mean'))} ± {plain(_number(values, 'null_std'), '.2g')}"
-        sizes = np.sort(np.unique(values["module"], return_counts=True)[1])[::-1] if "module" in values else []
+        sizes = np.sort(np.unique(values.get("module", np.empty(0)), return_counts=True)[1])[::-1]
         largest = ", ".join(str(size) for size in sizes[:_MOST_SIZES]) + (", …" if len(sizes) > _MOST_SIZES else "")
         row = [layer, plain(_number(values, "modularity")), shuffled, plain(_number(values, "p_value"), ".2g")]
         row += [plain(_number(values, "num_modules"), ".0f"), largest or "–"]

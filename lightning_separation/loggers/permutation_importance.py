@@ -35,7 +35,7 @@ def display(record: Record, history: History, name: str) -> Display:
     """
     found = record.findings["permutation_importance"]
     shown = Display()
-    values: Mapping[str, NDArray] = found["input"] if "input" in found else {}
+    values: Mapping[str, NDArray] = found.get("input", {})
     if "importance" not in values or not len(values["importance"]):
         return shown
     importance = values["importance"]
@@ -81,9 +81,10 @@ def _mean(values: NDArray) -> float:
 
 def _moved(record: Record, values: Mapping[str, NDArray], features: Sequence[str]) -> tuple[NDArray, list[str]]:
     """How far each output moves, in its own standard deviations, NaN where it has none; and the outputs' names."""
-    change = values.get("output_change", np.empty((len(features), 0)))
-    num = change.shape[1]
-    spread = values.get("output_std", np.ones(num))
+    if not {"output_change", "output_std"} <= values.keys():
+        return np.empty((len(features), 0)), []
+    change, spread = values["output_change"], values["output_std"]
+    num = len(spread)
     moved = np.divide(change, spread, out=np.full(change.shape, np.nan), where=spread > 0)
     known = record.findings["permutation_importance"].labels.get("output", [])
     same = features if int(values["objective"]) == 2 else record.class_names  # an autoencoder gives its input back

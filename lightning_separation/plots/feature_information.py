@@ -93,7 +93,7 @@ def feature_matrix(
     if shape[1] > most_columns:
         lines.append(f"the {most_columns} of {shape[1]} {columns} with the largest values")
     features = layout.shorten([feature_names[i] for i in rows.tolist()])
-    names = layout.shorten([column_names[i] for i in shown.tolist()], most=14)
+    names = layout.shorten([column_names[i] for i in shown.tolist()], most=14 if len(shown) > 6 else 24)
     kept = {name: bar[rows] for name, bar in lengths.items()}
     with matplotlib.rc_context(layout.STYLE):
         return _draw(cells[np.ix_(rows, shown)].clip(0), kept, features, names, columns, lines, value)
@@ -120,7 +120,7 @@ def _draw(
     value: str,
 ) -> Figure:
     rows, num = cells.shape
-    height_of_row = max(min(660 / rows, 32.0), layout.line_height(SMALL))
+    height_of_row = max(min(660 / rows, 44.0), layout.line_height(SMALL))
     height = rows * height_of_row
     size = TEXT if height_of_row >= layout.line_height(TEXT) else SMALL
     name_width = layout.text_width(names)
@@ -131,6 +131,7 @@ def _draw(
     upright = name_width + GAP > cell_width
     width = num * cell_width
     labels, column_size = layout.thinned(names, 0.5, cell_width)
+    down = 2 * GAP + (layout.text_width(names, column_size) if upright else layout.pixels(TEXT))
     written = {name: ["–" if np.isnan(x) else layout.number(x) for x in bar] for name, bar in bars.items()}
     wide = {
         name: max(_BARS + GAP / 2 + layout.text_width(texts, SMALL), layout.text_width([name], weight="bold"))
@@ -143,7 +144,7 @@ def _draw(
     right = left + width + sum(_BETWEEN + more for more in wide.values())
     strip_height = min(max(height, 170, layout.text_width([value])), 300)
     ends = {0.0: "0", 1.0: layout.number(ceiling)}
-    below = 3 * GAP + (name_width if upright else layout.pixels(TEXT)) + layout.line_height(TEXT)
+    below = down + GAP + layout.line_height(TEXT)
     total = right + 6 * GAP + 14 + layout.text_width(ends.values()) + layout.line_height(TEXT)
     figure = layout.new_figure(max(total, layout.title_width(lines)), top + max(height + below, strip_height + 60))
 
@@ -154,7 +155,6 @@ def _draw(
     axes.set(xlim=(0, num), ylim=(rows, 0))
     layout.label_rows(axes, {i + 0.5: name for i, name in enumerate(features)}, size)
     layout.label_columns(axes, labels, column_size, upright=upright)
-    down = 2 * GAP + (name_width if upright else layout.pixels(TEXT))
     settings = {"label": "across", "transform": axes.transAxes, "ha": "center", "va": "top", "fontsize": TEXT}
     write(axes, 0.5, -down / height, columns, **settings)
     layout.add_title(axes, lines, left)
@@ -217,9 +217,7 @@ def _add_bars(
     bars = [
         [(begin, i + 0.18), (end, i + 0.18), (end, i + 0.82), (begin, i + 0.82)] for i, end in enumerate(ends.tolist())
     ]
-    axes.add_collection(
-        PolyCollection(bars, facecolors=color, linewidths=0, clip_on=False, label=name), autolim=False
-    )
+    axes.add_collection(PolyCollection(bars, facecolors=color, linewidths=0, clip_on=False, label=name), autolim=False)
     for i, (end, text) in enumerate(zip(ends.tolist(), texts, strict=True)):
         write(axes, end + GAP / 2 * pixel, i + 0.5, text, label="bar", va="center", fontsize=SMALL)
     settings: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "weight": "bold", "fontsize": TEXT}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -85,8 +85,8 @@ def information_epochs(
 ) -> Figure:
     """One number of each layer over the epochs, a line for each layer, named at its end.
 
-    Of more than ``most_layers`` so many are shown, evenly spaced from first to last. Epochs without a value leave a gap.
-    Equal input gives equal figures.
+    Of more than ``most_layers`` so many are shown, evenly spaced from first to last. Epochs without a value leave a
+    gap. Equal input gives equal figures.
 
     Args:
         curves: Epoch number, or a label such as "before training" -> layer -> value, NaN for none. Epochs from early
@@ -184,9 +184,7 @@ def information_depth(
     return figure
 
 
-def _chosen(
-    curves: Mapping[int | str, Mapping[str, float]], title: str, most: int
-) -> tuple[list[str], list[str]]:
+def _chosen(curves: Mapping[int | str, Mapping[str, float]], title: str, most: int) -> tuple[list[str], list[str]]:
     """The layers shown, in order, and the lines of the title."""
     layers = list(dict.fromkeys(layer for curve in list(curves.values())[::-1] for layer in curve))
     if not layers or most < 1:
@@ -210,7 +208,7 @@ def _epochs(labels: Sequence[int | str]) -> list[str]:
 
 
 def _tight(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Where a scale in nats that need not have zero begins and ends: around the values, not so near that noise fills it.
+    """Where a scale in nats begins and ends that need not have zero: near the values, but noise must not fill it.
 
     Example:
         >>> _tight(np.array([1.0, 2.0])), _tight(np.array([np.nan, 1.0]))
@@ -251,7 +249,7 @@ def _draw(
     floor = keys_height + GAP + height
 
     top = layout.title_height(lines)
-    below = GAP + layout.line_height(TEXT) * (2 if labels[0] else 1)
+    below = 2 * GAP + layout.line_height(TEXT) * (2 if labels[0] else 1)
     figure = layout.new_figure(room, top + floor + below + GAP)
     axes = layout.add_canvas(figure, top)
     layout.add_title(axes, lines, 0)
@@ -260,7 +258,7 @@ def _draw(
     for mark, text in across.items():
         at = left + _WIDTH * (mark - low) / (high - low)
         grid["pale"].append([(at, floor - height), (at, floor)])
-        write(axes, at, floor + GAP / 2, text, label="column", ha="center", va="top", fontsize=TEXT)
+        write(axes, at, floor + 1.25 * GAP, text, label="column", ha="center", va="top", fontsize=TEXT)
     for mark, text in up.items():
         at = floor - height * (mark - bottom) / (ceiling - bottom)
         grid["pale" if mark else "strong"].append([(left, at), (left + _WIDTH, at)])
@@ -297,10 +295,10 @@ def _add_paths(axes: Axes, points: NDArray[np.float64], lightest: float) -> None
         strokes = np.stack([path[known[joined]], path[known[joined] + 1]], axis=1)
         way = LineCollection(list(strokes), colors=colors[known[joined] + 1], linewidths=2, zorder=2, label="path")
         axes.add_collection(way, autolim=False)
-        alone = np.ones(len(known), bool) if num <= _MOST_DOTS else ~np.isin(known, [*(known[joined]), *(known[joined] + 1)])
-        for chosen, marker, size in ((known[alone], "o", 0.45), (known[:1], "s", 1.1), (known[-1:], "o", 2.0)):
-            marks = path[chosen]
-            axes.scatter(*marks.T, s=size * MARK, c=colors[chosen], marker=marker, linewidths=0, zorder=3)
+        dots = known if num <= _MOST_DOTS else np.setdiff1d(known, [known[joined], known[joined] + 1])
+        for chosen, marker, size in ((dots, "o", 0.45), (known[:1], "s", 1.1), (known[-1:], "o", 2.0)):
+            x, y = path[chosen].T
+            axes.scatter(x, y, s=size * MARK, c=colors[chosen], marker=marker, linewidths=0, zorder=3)
 
 
 def _name_paths(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from . import _layout as layout
-from ._layout import FAINT, GAP, INK, PALE, SMALL, TEXT
+from ._layout import FAINT, GAP, INK, SMALL, TEXT
 from ._panels import GREY, MARK, ORANGE, Key, add_points, scale_of
 from ._text import write
 from .feature_information import SEQUENTIAL
@@ -101,7 +101,7 @@ def _draw(
     value: str,
 ) -> Figure:
     num = len(cells)
-    cell = max(min(_SIZE / num, 40.0), 1.0)
+    cell = max(min(_SIZE / num, 40.0), 210.0 / num, 1.0)
     size = num * cell
     fitting = cell >= layout.line_height(SMALL)
     text_size = TEXT if cell >= layout.line_height(TEXT) else SMALL
@@ -150,9 +150,7 @@ def _draw(
 def _frame(axes: Axes, counts: NDArray[np.intp], names: Sequence[str]) -> None:
     """A frame round each module, and at the right how large it is, where it is not too small to be told apart."""
     ends = np.cumsum(counts)
-    squares = [
-        [(a, a), (b, a), (b, b), (a, b)] for a, b in zip((ends - counts).tolist(), ends.tolist(), strict=True)
-    ]
+    squares = [[(a, a), (b, a), (b, b), (a, b)] for a, b in zip((ends - counts).tolist(), ends.tolist(), strict=True)]
     settings: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "clip_on": False, "zorder": 3}
     axes.add_collection(PolyCollection(squares, linewidths=1.6, label="modules", **settings), autolim=False)
     num, pixel = float(ends[-1]), ends[-1] / axes.bbox.height

@@ -226,10 +226,11 @@ def draw_rows(
     size = TEXT if pitch >= layout.line_height(TEXT) else SMALL
     height = max(num, 1) * pitch
     width = _WIDTHS[min(len(panels), 3) - 1]
-    beside = [
-        GAP + max(layout.text_width(panel.texts, size), layout.text_width([panel.texts_head])) + 3 * GAP
-        for panel in panels
-    ]
+    beside = []
+    for panel in panels:
+        texts_width = max(layout.text_width(panel.texts, size), layout.text_width([panel.texts_head]))
+        label_width = min(layout.text_width([panel.label]), 1.5 * width)
+        beside.append(max(texts_width + 4 * GAP, label_width + 2 * GAP - width))
     margin = 3 * GAP + layout.text_width(names, size)
     left = margin + np.cumsum([0.0, *(width + more for more in beside[:-1])])
     room = max(left[-1] + width + beside[-1] + GAP, layout.title_width(lines))
@@ -243,15 +244,17 @@ def draw_rows(
     axes = layout.add_canvas(figure, top)
     layout.add_title(axes, lines, 0)
     add_keys(axes, keys, places)
-    middles = begin + pitch * (np.arange(num) + 0.5)
+    middles: NDArray[Any] = begin + pitch * (np.arange(num) + 0.5)
     rows = Rows(axes, left, width, np.array([panel.scale for panel in panels]), middles, pitch)
 
     for name, y in zip(names, middles.tolist(), strict=True):
         write(axes, margin - 1.5 * GAP, y, name, label="row", ha="right", va="center", fontsize=size)
-    pale, strong = [], []
+    pale: list[list[tuple[float, float]]] = []
+    strong: list[list[tuple[float, float]]] = []
     for i, panel in enumerate(panels):
         x, right = left[i].item(), left[i].item() + width
-        write(axes, x, begin - GAP, panel.head, label="head", va="bottom", weight="bold", fontsize=TEXT)
+        head = layout.fitted(panel.head, width, TEXT, "bold")
+        write(axes, x, begin - GAP, head, label="head", va="bottom", weight="bold", fontsize=TEXT)
         write(axes, right + GAP, begin - GAP, panel.texts_head, label="head", va="bottom", fontsize=TEXT)
         for text, y in zip(panel.texts, middles.tolist(), strict=True):
             write(axes, right + GAP, y, text, label="text", va="center", fontsize=size)
@@ -261,7 +264,7 @@ def draw_rows(
             text = layout.number(mark)
             write(axes, at, end + GAP / 2, text, label="column", ha="center", va="top", fontsize=TEXT)
         pale += [[(x, begin + j * pitch), (right, begin + j * pitch)] for j in range(num + 1)]
-        label = layout.fitted(panel.label, width + beside[i])
+        label = layout.fitted(panel.label, width + beside[i] - 2 * GAP)
         y = end + GAP + layout.line_height(TEXT)
         write(axes, x, y, label, label="across", va="top", fontsize=TEXT)
     axes.add_collection(LineCollection(pale, colors=PALE, linewidths=1, zorder=0), autolim=False)
