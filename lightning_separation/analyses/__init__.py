@@ -4,10 +4,14 @@ from ..records import Findings
 from .ablation import Ablation
 from .base import Analysis, LayerAnalysis
 from .direction_ablation import DirectionAblation
+from .feature_information import FeatureInformation
 from .group_ablation import GroupAblation
 from .henze_penrose import HenzePenrose
 from .input_features import InputFeatures
+from .layer_information import LayerInformation
+from .modularity import Modularity
 from .next_layer_effect import NextLayerEffect
+from .permutation_importance import PermutationImportance
 from .selectivity import Selectivity
 from .significance import Significance
 from .weight_contributions import WeightContributions
@@ -16,12 +20,16 @@ __all__ = [
     "Ablation",
     "Analysis",
     "DirectionAblation",
+    "FeatureInformation",
     "Findings",
     "GroupAblation",
     "HenzePenrose",
     "InputFeatures",
     "LayerAnalysis",
+    "LayerInformation",
+    "Modularity",
     "NextLayerEffect",
+    "PermutationImportance",
     "Selectivity",
     "Significance",
     "WeightContributions",

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
 import torch
+from torch import Tensor
 
 from ..capture import Snapshot
+from ..capture.structures import output_tensor
 from ..checks import check_choice, check_positive, check_share
 from ..errors import MonitorError
 from ..interventions.ablation import AblationDeltas, UnitAblation
 from ..interventions.batches import Batch
-from ..interventions.outcomes import Outcome
+from ..interventions.outcomes import Outcome, Readout, relative_error
 from ..interventions.patching import Named
 from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
+from .objective import Objective, Wanted, find_objective
 from .rerun import names_in_network, sample_batches
 from .unit_groups import can_be_removed
 
@@ -30,9 +33,10 @@ class Ablation(LayerChoice):
 
     Each unit of each layer is set to zero in turn, at every call of the layer, and everything behind it is computed
     again (see :func:`lightning_separation.interventions.ablation_deltas`): a unit that tells the classes apart may not
-    be used, and one that is used may not tell them apart. Only what comes behind a layer is run again, many units at
-    once; the user's ``validation_step`` is not called. If the network, run again, does not give what it gave in the
-    validation, nothing is ablated, and the reason is said.
+    be used, and one that is used may not tell them apart. Without classes the loss is the squared error of the values
+    to be predicted or, of a network that reproduces its input, the relative error in percent. Only what comes behind a
+    layer is run again, many units at once; the user's ``validation_step`` is not called. If the network, run again,
+    does not give what it gave in the validation, nothing is ablated, and the reason is said.
 
     Args:
         value: What a unit is replaced by: ``"zero"``, ``"mean"`` (its own over the sample) or ``"resample"`` (what it
@@ -44,13 +48,17 @@ class Ablation(LayerChoice):
             layer is screened as fits in, and that is said. A unit stands for one run of the network on the sample (what
             comes behind it costs less); layers that lose the same, as a Linear and the ReLU behind it, count once.
         max_samples: At most so many samples are used, evenly of each class.
+        objective: What the loss is of: ``"target"``, the classes or values of the data; ``"input"``, which the network
+            is to reproduce; ``"auto"``: the input if the network puts out as many numbers as it is given, unless these
+            are one for each class or there are values to predict.
         layers: Names or glob patterns that narrow the monitor's; the input is left out.
         every_n_epochs: Narrows the monitor's schedule.
 
     Found for each layer, for each unit: ``loss``, ``accuracy``, ``kl`` and ``entropy`` (ablated minus clean, means
     over the samples; KL(clean || ablated) in nats) and ``exact`` (False: ``loss`` is an estimate, the others NaN); as
     numbers ``clean_loss``, ``clean_accuracy``, ``clean_entropy``, ``max_loss`` (largest increase without one unit),
-    ``exact_fraction`` and ``is_output`` (1 if the units are the network's own outputs).
+    ``exact_fraction``, ``is_output`` (1 if the units are the network's own outputs) and ``objective`` (index into
+    ``records.OBJECTIVES``). What the objective does not define is NaN: the accuracy of values, for one.
 
     Raises:
         ValueError: For impossible settings.
@@ -64,21 +72,31 @@ class Ablation(LayerChoice):
     screen: float | None = None
     max_forwards: int = 500
     max_samples: int = 256
+    objective: Wanted = "auto"
 
     name: ClassVar[str] = "ablation"
-    needs_classes: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("value", self.value, get_args(Named))
         if self.screen is not None:
             check_share("screen", self.screen)
+        check_choice("objective", self.objective, get_args(Wanted))
         check_positive(max_forwards=self.max_forwards, max_samples=self.max_samples)
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
         """Quantities and their axes."""
-        numbers = ("clean_loss", "clean_accuracy", "clean_entropy", "max_loss", "exact_fraction", "is_output")
+        numbers = (
+            "clean_loss",
+            "clean_accuracy",
+            "clean_entropy",
+            "max_loss",
+            "exact_fraction",
+            "is_output",
+            "objective",
+        )
         return {**dict.fromkeys(AblationDeltas._fields, ("unit",)), **dict.fromkeys(numbers, ())}
 
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
@@ -100,16 +118,19 @@ class Ablation(LayerChoice):
 
     def _ablate(self, layers: Sequence[str], snapshot: Snapshot) -> dict[str, dict[str, Any]]:
         """All layers together; without those that make that impossible, which are reported."""
-        batches = sample_batches(snapshot, self.max_samples, self.name)
+        objective = find_objective(snapshot, self.objective)
+        batches = sample_batches(snapshot, self.max_samples, self.name, objective.target)
         try:
-            return self._together(layers, snapshot, batches)
+            return self._together(layers, snapshot, batches, objective)
         except MonitorError:
             raise
         except Exception:  # found again, layer by layer, and reported there; one that is of no layer is raised again
-            usable = self._usable(layers, snapshot, batches)
-            return self._together(usable, snapshot, batches) if usable else {}
+            usable = self._usable(layers, snapshot, batches, objective)
+            return self._together(usable, snapshot, batches, objective) if usable else {}
 
-    def _usable(self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch]) -> list[str]:
+    def _usable(
+        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch], objective: Objective
+    ) -> list[str]:
         """The layers of which a unit can be ablated; the others are reported.
 
         Raises:
@@ -120,7 +141,7 @@ class Ablation(LayerChoice):
             name = ""
             try:
                 (name,) = names_in_network(snapshot, [layer]).values()
-                self._work([layer], snapshot).deltas(batches, {name: [0]})
+                self._work([layer], snapshot, objective).deltas(batches, {name: [0]})
             except Exception as error:  # the other layers can still be ablated
                 failed[layer] = reason_of(error).removeprefix(f"{name}: ")
         if 1 < len(layers) == len(failed) and len(set(failed.values())) == 1:
@@ -129,7 +150,8 @@ class Ablation(LayerChoice):
             snapshot.report(layer, f"{self.name}: {reason}")
         return [layer for layer in layers if layer not in failed]
 
-    def _work(self, layers: Sequence[str], snapshot: Snapshot) -> UnitAblation:
+    def _work(self, layers: Sequence[str], snapshot: Snapshot, objective: Objective) -> UnitAblation:
+        reproduces = objective.kind == "input"
         names = names_in_network(snapshot, layers)
         return UnitAblation(
             snapshot.network,
@@ -137,13 +159,15 @@ class Ablation(LayerChoice):
             value=self.value,
             axes={names[layer]: snapshot.unit_axis(layer) for layer in layers},
             references={name: snapshot.units(layer) for layer, name in names.items()} if self.value == "mean" else None,
+            loss=_reproduction_error if reproduces else None,
+            readout=Readout("values") if reproduces else None,
             forward_context=snapshot.forward_context,
         )
 
     def _together(
-        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch]
+        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch], objective: Objective
     ) -> dict[str, dict[str, Any]]:
-        names, work = names_in_network(snapshot, layers), self._work(layers, snapshot)
+        names, work = names_in_network(snapshot, layers), self._work(layers, snapshot, objective)
         with progress("ablation", snapshot.shows_progress) as work.advance:
             deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards)
         for reason in dict.fromkeys(work.whole.values()):
@@ -161,7 +185,11 @@ class Ablation(LayerChoice):
             reason = f"no gradient leads to {_listed(unknown)}: some units, evenly spread, are computed"
             snapshot.report(self.name, reason, harmless=True)
         return {
-            layer: {**self._quantities(deltas[name], work.clean), "is_output": float(name in work.outputs)}
+            layer: {
+                **self._quantities(deltas[name], work.clean),
+                "is_output": float(name in work.outputs),
+                "objective": objective.code,
+            }
             for layer, name in names.items()
         }
 
@@ -175,6 +203,10 @@ class Ablation(LayerChoice):
             "max_loss": loss.max().cpu() if len(loss) else torch.tensor(torch.nan, dtype=torch.float64),
             "exact_fraction": deltas.exact.double().mean().cpu(),
         }
+
+
+def _reproduction_error(returned: Any, given: Tensor) -> Tensor:
+    return relative_error(output_tensor(returned, len(given)).flatten(1), given.flatten(1))
 
 
 def _listed(layers: Sequence[str]) -> str:

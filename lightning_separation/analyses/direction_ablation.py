@@ -24,6 +24,7 @@ from ..interventions.outcomes import Comparison, Readout, readout_of
 from ..interventions.patching import as_tensor, described, unit_vector
 from ..records import DIRECTION_KINDS, Findings
 from .base import LayerAnalysis
+from .objective import find_objective
 from .rerun import names_in_network, private_generator, sample_batches
 from .unit_groups import can_be_removed
 
@@ -125,13 +126,16 @@ class DirectionAblation(LayerAnalysis):
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The directions of one layer."""
         (name,) = names_in_network(snapshot, [layer]).values()
+        kind, labels = find_objective(snapshot)
+        if kind != "classes":
+            raise ValueError("the network's outputs are not of classes: there is no distribution to compare")
         axis = max(1, snapshot.unit_axis(layer))  # an output [N] is run as [N, 1]
         vectors, kinds = self._vectors(layer, snapshot)
         if not len(vectors) and "search" not in self._kinds:
             raise ValueError("there is no direction to remove")
         total, found, clean = 0, torch.zeros(()), torch.zeros(())
         readout: Readout | None = None
-        for batch in sample_batches(snapshot, self.max_samples, self.name):
+        for batch in sample_batches(snapshot, self.max_samples, self.name, labels):
             run = CleanRun(snapshot.network, [name], batch, {name: axis}, snapshot.forward_context)
             readout = readout or readout_of(run.output, batch.target, made_by=run.made_by)
             if not total and "search" in self._kinds:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 from torch.utils.hooks import RemovableHandle
 
 from ..capture import Snapshot
@@ -21,6 +20,8 @@ from ..errors import MonitorError
 from ..interventions.outcomes import readout_of
 from ..records import ALL_LAYERS, Findings
 from .base import LayerChoice, large_enough, reason_of
+from .halves import second_half
+from .objective import find_objective
 from .significance import FEWEST_SAMPLES
 from .unit_groups import (
     Counts,
@@ -204,8 +205,11 @@ class _Score:
 
     def __init__(self, snapshot: Snapshot) -> None:
         assert snapshot.target is not None
+        objective = find_objective(snapshot)
+        if objective.kind != "classes":
+            raise ValueError("the network's output does not say which class it predicts")
         self.rows = second_half(snapshot.target)
-        self._labels = snapshot.labels[snapshot.target]
+        self._labels = objective.target
         with _Order(snapshot.root) as order:
             outputs = _outputs(snapshot, order.see)
         self.output_layers = order.output_layers()
@@ -222,17 +226,6 @@ class _Score:
     def _of(self, outputs: Tensor) -> Tensor:
         rows = self.rows.to(outputs.device)
         return self._readout.accuracy(outputs[rows], self._labels[self.rows]).mean().cpu()
-
-
-def second_half(target: Tensor) -> Tensor:
-    """Every other sample of each class, ``[N]`` bool; the smaller half where their number is odd.
-
-    Example:
-        >>> second_half(torch.tensor([0, 0, 1, 0, 1]))
-        tensor([False,  True, False, False,  True])
-    """
-    place = one_hot(target).cumsum(0).gather(1, target.unsqueeze(1)).squeeze(1)
-    return place % 2 == 0
 
 
 class _Order:

@@ -18,6 +18,7 @@ from ..errors import MonitorError
 from ..functional import class_selectivity
 from ..records import Findings
 from .base import LayerChoice, reason_of
+from .named_features import check_feature_names, feature_labels
 
 _MOST_CELLS = 200_000  # gradients of single units kept for one layer
 
@@ -71,8 +72,7 @@ class InputFeatures(LayerChoice):
         check_positive(max_units=self.max_units)
         check_number("threshold", self.threshold)
         check_choice("pooling", self.pooling, get_args(Pooling))
-        if isinstance(self.feature_names, str):
-            raise ValueError(f"feature_names must be a list of names, not {self.feature_names!r}")
+        check_feature_names(self.feature_names)
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
@@ -107,16 +107,8 @@ class InputFeatures(LayerChoice):
         if unreached:
             snapshot.report(self.name, f"no gradient leads to the input from {', '.join(unreached)}")
         found = {layer: drives[layer].found() for layer in layers if drives[layer].reached}
-        return Findings(self.axes, found, self._labels(snapshot))
-
-    def _labels(self, snapshot: Snapshot) -> dict[str, list[str]]:
         num = snapshot.activations(INPUT)[0].numel()
-        if self.feature_names is None:
-            return {}
-        if len(self.feature_names) != num:
-            snapshot.report(self.name, f"{len(self.feature_names)} feature_names for {num} features; numbers are shown")
-            return {}
-        return {"feature": [str(name) for name in self.feature_names]}
+        return Findings(self.axes, found, feature_labels(self.feature_names, num, self.name, snapshot))
 
     def _layer_drives(self, layer: str, snapshot: Snapshot, predicted: Tensor | None) -> _Drives:
         assert snapshot.target is not None  # needs_classes

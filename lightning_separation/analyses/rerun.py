@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ..capture import Snapshot
 from ..functional._sampling import rows_within_cap
@@ -34,16 +35,16 @@ def names_in_network(snapshot: Snapshot, layers: Sequence[str]) -> dict[str, str
     return found
 
 
-def sample_batches(snapshot: Snapshot, max_samples: int, name: str) -> list[Batch]:
+def sample_batches(snapshot: Snapshot, max_samples: int, name: str, target: Tensor | None = None) -> list[Batch]:
     """The first samples of the snapshot, evenly of each class, in batches as large as memory allows.
 
-    The target of a batch are the classes' own numbers. Samples for which the network gives NaN are left out, and that
-    is reported.
+    Samples for which the network gives NaN are left out, and that is reported.
 
     Args:
         snapshot: With or without classes.
         max_samples: At most about so many: at least one of each class.
         name: The analysis.
+        target: ``[N, ...]`` the targets of the snapshot's samples; None: the batches have none.
 
     Raises:
         ValueError: If no sample is left.
@@ -53,16 +54,16 @@ def sample_batches(snapshot: Snapshot, max_samples: int, name: str) -> list[Batc
         snapshot.report(name, f"the network gives NaN for {bad} samples: they are left out")
     if not len(usable):
         raise ValueError("the network gives NaN for every sample")
-    kept, labels = usable[:max_samples], None
+    kept = usable[:max_samples]
     if snapshot.target is not None:
-        labels = snapshot.labels[snapshot.target]
+        labels = snapshot.target
         kept = usable[rows_within_cap(labels[usable], max(1, max_samples // len(snapshot.labels)), labels[:0])]
     batches = []
     for rows, call in snapshot.calls:
         own = kept[(kept >= rows.start) & (kept < rows.stop)]
         if len(own):
-            target = None if labels is None else labels[rows]
-            batches.append(Batch(call.args, rows.stop - rows.start, call.kwargs, target).rows(own - rows.start))
+            whole = Batch(call.args, rows.stop - rows.start, call.kwargs, None if target is None else target[rows])
+            batches.append(whole.rows(own - rows.start))
     row_bytes = tape_bytes(
         snapshot.network, batches[0].rows(torch.arange(min(2, batches[0].size))), snapshot.forward_context
     )

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..capture import INPUT, Snapshot
-from ..capture.replay import Pass
+from ..capture import Snapshot
 from ..checks import check_positive
 from ..functional import unit_activations, weight_contributions
 from .base import LayerAnalysis
+from .sources import source_layer
 
 _MOST_CELLS = 4_000_000  # contributions worked out at a time
 _MOST_DRAWN = 20_000  # contributions of a layer that a picture can do something with
@@ -87,7 +87,7 @@ class WeightContributions(LayerAnalysis):
             "source_difference": parts[0].source_difference,
             "amplification": amplification,
             "amplification_median": amplification.nanmedian(),
-            "source_layer": torch.tensor(_source_layer(layer, snapshot)),
+            "source_layer": torch.tensor(source_layer(layer, snapshot)),
             **self._links([(part.contribution, part.difference) for part in parts]),
         }
         if weight.shape[0] * cells <= _MOST_DRAWN:
@@ -118,28 +118,3 @@ class WeightContributions(LayerAnalysis):
             "link_class": place[best] % num_classes,
             "link_contribution": value[best],
         }
-
-
-def _source_layer(layer: str, snapshot: Snapshot) -> int:
-    """The place of the linear layer, or the input, that alone makes what this one is given; -1 if there is none."""
-    linear = [key for key in snapshot.layers if isinstance(snapshot.module(key), nn.Linear)]
-    before = linear[: linear.index(layer)]
-    sources: list[set[int]] = []
-
-    def visit(p: Pass) -> None:
-        if sources:
-            return
-        given = p.given[layer]
-        leaves = {key: p.made[key] for key in before if key in p.made}
-        if p.input.requires_grad:
-            leaves[INPUT] = p.input
-        if given.requires_grad and leaves:
-            found = torch.autograd.grad(given.sum(), list(leaves.values()), allow_unused=True)
-            used = [key for key, gradient in zip(leaves, found, strict=True) if gradient is not None]
-            sources.append({snapshot.layers.index(key) for key in used})
-
-    try:
-        snapshot.replay([*before, layer], visit, gradients=True, cut=True)
-    except (RuntimeError, ValueError):  # the input, or what the network computes of it, has no gradient
-        return -1
-    return next(iter(sources[0])) if sources and len(sources[0]) == 1 else -1

@@ -147,7 +147,7 @@ def entropies(counts: Tensor, total: int, correction: Correction | None, axes: t
     share = counts.double() / total
     found = share.xlogy_(share).sum(axes).abs()
     if correction:
-        found += ((counts > 0).sum(axes) - 1) / (2 * total)
+        found += ((counts > 0).sum(axes) - 1).double() / (2 * total)
     return found
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._inputs import device_of
 
-_BLOCK = 1 << 21  # numbers to work on at a time
+_BLOCK = 1 << 20  # numbers to work on at a time
 _ROUNDING = 1e-12  # values of Q that differ by less are the same
 
 

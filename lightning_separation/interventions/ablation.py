@@ -237,7 +237,10 @@ class UnitAblation:
         device = run.output.device
         chosen: dict[str, Tensor] = {}
         for layer in self._layers:
-            width = run.clean(layer)[0].shape[run.axes[layer]]
+            clean = run.clean(layer)[0]
+            if not clean.is_floating_point():
+                raise ValueError(f"{layer}: its output is {clean.dtype}; only floating-point units can be replaced")
+            width = clean.shape[run.axes[layer]]
             try:
                 chosen[layer] = chosen_units(units.get(layer), width).to(device)
             except ValueError as error:

@@ -239,6 +239,25 @@ class Comparison:
         return _Terms(loss, correct, entropy, logs)
 
 
+def relative_error(output: Tensor, given: Tensor) -> Tensor:
+    r"""How badly an input is reproduced, :math:`100\, \|output - given\| / \|given\|` in percent.
+
+    Args:
+        output: ``[..., n]``.
+        given: ``[..., n]``.
+
+    Returns:
+        ``[...]`` float64; 0 where the input is all zero, of which there is no share.
+
+    Example:
+        >>> relative_error(torch.tensor([3.0, 3.0]), torch.tensor([3.0, 4.0]))
+        tensor(20., dtype=torch.float64)
+    """
+    length = given.double().norm(dim=-1)
+    error = (output.double() - given.double()).norm(dim=-1)
+    return torch.where(length > 0, 100 * error / length, 0.0)
+
+
 def own_losses(loss: Loss, returned: Any, target: Tensor | None, size: int) -> Tensor:
     """A user's own loss of each sample, ``[size]`` float64.
 

@@ -15,7 +15,7 @@ from ..checks import check_positive
 from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
 from .gate import GATE, GatedInput, PermutedFeatures, chosen_input
-from .outcomes import Comparison, Loss, Readout, own_losses
+from .outcomes import Comparison, Loss, Readout, own_losses, relative_error
 from .patching import Numbers, Units, check_loss, check_network
 from .without_units import WithoutUnits
 
@@ -61,8 +61,8 @@ def permutation_importance(
         repeats: How often each feature is permuted; all features of a repeat in the same way.
         loss: ``loss(outputs, target) -> [N]``, outputs being all that the network returns. None: cross-entropy for
             classes, else the squared error; without a target the relative error
-            :math:`100\, \|output - input\| / \|input\|` of each sample, in percent (an input that is all zero counts
-            as unchanged).
+            :math:`100\, \|output - input\| / \|input\|` of each sample, in percent (0 for an input that is all
+            zero).
         groups: Features to permute together, as lists of their numbers; None: each on its own. Features are columns of
             ``[N, D]``, channels of images ``[N, C, H, W]``, the last axis of sequences ``[N, T, D]``.
         argument: Which of several inputs: a name, or the position of an argument. None: the first tensor.
@@ -269,23 +269,19 @@ class _Reproduction:
                 f"does not fit an input of shape {tuple(inputs.shape)}; give target= or loss="
             )
         self._loss = loss
-        errors = self._errors(Copies(run.output.unsqueeze(0), lambda _: run.returned), inputs.unsqueeze(0))
-        self._clean = errors
-        self.clean = torch.stack([errors.nanmean(), errors.new_tensor(torch.nan)])
+        self._clean = self._errors(Copies(run.output.unsqueeze(0), lambda _: run.returned), inputs.unsqueeze(0))
+        self.clean = torch.stack([self._clean.mean(), self._clean.new_tensor(torch.nan)])
 
     def deltas(self, copies: Copies, inputs: Callable[[], Tensor]) -> Tensor:
         """Changes of the mean error, ``[2, copies]``."""
-        changes = (self._errors(copies, inputs()) - self._clean).nan_to_num(0.0).mean(1)
+        changes = (self._errors(copies, inputs()) - self._clean).mean(1)
         return torch.stack([changes, changes * torch.nan])
 
     def _errors(self, copies: Copies, inputs: Tensor) -> Tensor:
-        """``[copies, N]`` float64; NaN for an input that is all zero."""
-        if self._loss is not None:
-            losses = [own_losses(self._loss, copies.returned(i), x, x.shape[0]) for i, x in enumerate(inputs)]
-            return torch.stack(losses)
-        given = inputs.flatten(2).double()
-        lengths = given.norm(dim=2)
-        return 100 * (copies.outputs.flatten(2) - given).norm(dim=2) / lengths.where(lengths > 0, torch.nan)
+        """``[copies, N]`` float64."""
+        if self._loss is None:
+            return relative_error(copies.outputs.flatten(2), inputs.flatten(2))
+        return torch.stack([own_losses(self._loss, copies.returned(i), x, len(x)) for i, x in enumerate(inputs)])
 
 
 def _instead(permuted: Tensor, _: Tensor) -> Tensor:

@@ -11,10 +11,14 @@ from ..records import Record
 from . import (
     ablation,
     direction_ablation,
+    feature_information,
     group_ablation,
     henze_penrose,
     input_features,
+    layer_information,
+    modularity,
     next_layer_effect,
+    permutation_importance,
     selectivity,
     significance,
     weight_contributions,
@@ -35,6 +39,10 @@ _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
     "group_ablation": group_ablation.display,
     "direction_ablation": direction_ablation.display,
     "next_layer_effect": next_layer_effect.display,
+    "layer_information": layer_information.display,
+    "modularity": modularity.display,
+    "permutation_importance": permutation_importance.display,
+    "feature_information": feature_information.display,
 }
 
 

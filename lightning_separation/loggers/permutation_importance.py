@@ -66,7 +66,7 @@ def display(record: Record, history: History, name: str) -> Display:
             features,
             outputs,
             columns="outputs",
-            title=title(name, "How far each permuted feature moves the outputs", record),
+            title=title(name, "What each permuted feature changes", record),
             value="mean change / standard deviation",
         )
     table = _features(record, values, features, moved, outputs)

@@ -24,6 +24,9 @@ ALL_LAYERS = "*"
 DIRECTION_KINDS = ("random", "principal", "class_means", "given", "search")
 """What the numbers of kinds of directions mean."""
 
+OBJECTIVES = ("classes", "values", "input")
+"""What the numbers of what a network is to do mean: tell classes, predict values, reproduce its input."""
+
 
 class Findings(Mapping[str, Mapping[str, NDArray]]):
     """Arrays by layer and quantity: ``findings["net.fc1"]["divergence"]``.

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lightning_separation import GroupAblation, NextLayerEffect, SeparationMonitor, Significance, analyze, load_run
-from lightning_separation.analyses.group_ablation import second_half
+from lightning_separation.analyses.halves import second_half
 from lightning_separation.analyses.unit_groups import constant_units, draw_groups
 from lightning_separation.functional import neuron_significance
 from tests.helpers import Classifier, blobs, hooks, loader, trainer

@@ -31,7 +31,7 @@ def bars(figure: Figure, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("long", [False, True])
-@pytest.mark.parametrize("scale", [1e-6, 0.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize("features, columns", [(1, 1), (4, 8), (30, 3), (99, 80)])
 def test_texts_neither_overlap_nor_leave_the_figure(features: int, columns: int, scale: float, long: bool) -> None:
     values = scale * found(features, columns)

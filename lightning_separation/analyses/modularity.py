@@ -1,0 +1,260 @@
+"""Whether the units of a layer fall into modules that share more information among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..capture import Snapshot
+from ..capture.buffers import Pooling
+from ..checks import check_choice, check_positive
+from ..errors import MonitorError
+from ..functional import ModuleComparisons, find_modules, modularity, module_comparisons, mutual_information
+from ..functional.pooled_information import Pairing
+from ..records import Findings
+from .base import LayerChoice, reason_of
+from .halves import second_half
+from .layer_information import evenly_spaced
+from .rerun import private_generator
+from .run_bins import Edges, RunBins
+
+How = Literal["found", "random"]
+Weights = Literal["excess", "information"]
+
+
+@dataclass
+class Modularity(LayerChoice):
+    """Whether the units of a layer fall into modules that share more information among themselves than with others.
+
+    The units of a layer are a graph weighted by the information between them; Newman's modularity Q of a partition of
+    it is compared with that of partitions of the same sizes at random. Modules that are found are found on one half of
+    the sample (every other one of each class) and measured on the other: a search finds modules in noise, too.
+
+    Between layers, for a module P of units in both, three comparisons say how much the module depends on itself and on
+    the rest (see :func:`lightning_separation.functional.module_comparisons`); of modules that are found, each of a
+    layer is taken together with the one of the layer before that shares most information with it.
+
+    Args:
+        modules: ``"found"``: by Louvain's method; ``"random"``: ``num_modules`` of about one size; or the module of
+            each unit by layer, ``{"fc1": [0, 0, 1, ...], ...}``, where equal numbers in two layers are one module.
+        num_modules: How many random ones.
+        weights: ``"excess"``: the information beyond what the same units share in random order of the samples, at least
+            0; ``"information"``: all of it, of which a part that is the same for all pairs is chance: it makes every Q
+            smaller, the more so the less the units share.
+        bins: Of every unit, of one width.
+        edges: ``"run"``: the bins of the first analysed epoch are kept; ``"epoch"``: laid anew each time.
+        pairing: What is paired where activations of two layers are binned together: ``"truncate"``, unit i with unit i
+            as far as both slices go, or ``"all"``.
+        num_permutations: Random partitions.
+        max_units: Of wider layers so many units that vary, evenly spaced.
+        pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
+        layers: Names or glob patterns that narrow the monitor's; "before" means among these.
+        every_n_epochs: Narrows the monitor's schedule.
+
+    Found for each layer: ``modularity``, ``null_mean``, ``null_std``, ``p_value``, ``num_modules``; ``example_unit``
+    (example: which units), their ``module`` (example) and ``weight`` (example, example; nats, float32, from the whole
+    sample); behind another layer ``others_alone``, ``all_over_module`` and ``all_over_others``, means over the modules
+    in nats, NaN if no module is part of both layers.
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> Modularity(modules="random", num_modules=8).name
+        'modularity'
+    """
+
+    modules: How | Mapping[str, Sequence[int]] = "found"
+    num_modules: int = 4
+    weights: Weights = "excess"
+    bins: int = 10
+    edges: Edges = "run"
+    pairing: Pairing = "truncate"
+    num_permutations: int = 1000
+    max_units: int = 128
+    pooling: Pooling = "mean"
+
+    name: ClassVar[str] = "modularity"
+    needs_classes: ClassVar[bool] = False
+
+    _run_bins: RunBins = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(
+            num_modules=self.num_modules,
+            bins=self.bins,
+            num_permutations=self.num_permutations,
+            max_units=self.max_units,
+        )
+        check_choice("weights", self.weights, get_args(Weights))
+        check_choice("edges", self.edges, get_args(Edges))
+        check_choice("pairing", self.pairing, get_args(Pairing))
+        check_choice("pooling", self.pooling, get_args(Pooling))
+        if not isinstance(self.modules, Mapping):
+            check_choice("modules", self.modules, get_args(How))
+        self._run_bins = RunBins(self.bins, self.edges)
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        numbers = ("modularity", "null_mean", "null_std", "p_value", "num_modules", *ModuleComparisons._fields)
+        return {
+            **dict.fromkeys(numbers, ()),
+            "example_unit": ("example",),
+            "module": ("example",),
+            "weight": ("example", "example"),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run's bins."""
+        return self._run_bins.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them over; of an empty state: begin anew."""
+        self._run_bins.load_state_dict(state)
+
+    def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
+        """Every layer, or those whose modules are given."""
+        return not isinstance(self.modules, Mapping) or layer in self.modules
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Find and measure the modules of every chosen layer, and each with the layer before."""
+        found: dict[str, dict[str, Any]] = {}
+        before: _Members | None = None
+        for layer in self.chosen(snapshot):
+            try:
+                members = self._members(layer, snapshot)
+                found[layer] = self._measure(members, snapshot)
+                if before is not None:
+                    found[layer] |= self._between(before, members)
+                before = members
+            except MonitorError:
+                raise
+            except Exception as error:  # the other layers can still be measured
+                snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+        return Findings(self.axes, found)
+
+    def _members(self, layer: str, snapshot: Snapshot) -> _Members:
+        units = snapshot.units(layer, self.pooling)
+        low, high = units.aminmax(dim=0)
+        varying = ((low < high) & low.isfinite() & high.isfinite()).nonzero().squeeze(1)
+        if len(varying) < 2:
+            raise ValueError(f"{len(varying)} of its {units.shape[1]} units vary: there is nothing to divide")
+        some = varying[evenly_spaced(len(varying), self.max_units).to(varying.device)]
+        edges, all_edges = self._run_bins.of_units(layer, units)[some], self._run_bins.of_layer(layer, units)
+        members = _Members(layer, units[:, some], some, edges, all_edges, self._halves(units, snapshot))
+        members.modules = self._modules(members, units.shape[1], snapshot)
+        return members
+
+    def _halves(self, units: Tensor, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+        """Samples to find modules on, and to measure them on, ``[N]`` bool each."""
+        every = torch.ones(len(units), dtype=torch.bool, device=units.device)
+        if self.modules != "found":
+            return every, every
+        alike = torch.zeros(len(units), dtype=torch.int64) if snapshot.target is None else snapshot.target
+        second = second_half(alike).to(units.device)
+        return ~second, second
+
+    def _modules(self, members: _Members, width: int, snapshot: Snapshot) -> Tensor:
+        """The module of each unit, ``[k]`` int64."""
+        if self.modules == "found":
+            return find_modules(self._weights(members, members.halves[0], snapshot), seed=snapshot.seed)
+        if self.modules == "random":
+            drawn = torch.randperm(width, generator=private_generator(snapshot.seed, members.layer))
+            return (drawn % self.num_modules).to(members.units.device)[members.chosen]
+        assert isinstance(self.modules, Mapping)
+        given = torch.as_tensor(self.modules[members.layer], device=members.units.device)
+        if given.shape != (width,) or given.is_floating_point() or given.is_complex():
+            raise ValueError(f"modules of {members.layer}: one integer for each of its {width} units is needed")
+        return given.long()[members.chosen]
+
+    def _weights(self, members: _Members, rows: Tensor, snapshot: Snapshot) -> Tensor:
+        units = members.units[rows]
+        shared = mutual_information(
+            units,
+            units,
+            edges=(members.edges, members.edges),
+            generator=private_generator(snapshot.seed, members.layer),
+        )
+        weights = shared.value if self.weights == "information" else shared.excess.clamp(min=0)
+        return (weights + weights.T) / 2
+
+    def _measure(self, members: _Members, snapshot: Snapshot) -> dict[str, Any]:
+        generator = private_generator(snapshot.seed, members.layer)
+        weights = self._weights(members, members.halves[1], snapshot)
+        result = modularity(weights, members.modules, num_permutations=self.num_permutations, generator=generator)
+        whole = (
+            weights if self.modules != "found" else self._weights(members, torch.ones_like(members.halves[1]), snapshot)
+        )
+        return {
+            "modularity": result.value.cpu(),
+            "null_mean": result.null_mean.cpu(),
+            "null_std": result.null_std.cpu(),
+            "p_value": result.p_value.cpu(),
+            "num_modules": float(len(members.modules.unique())),
+            "example_unit": members.chosen.cpu(),
+            "module": members.modules.cpu(),
+            "weight": whole.float().cpu(),
+        }
+
+    def _between(self, before: _Members, members: _Members) -> dict[str, Tensor]:
+        """The three comparisons of each module, and their means."""
+        rows = members.halves[1]
+        first, second = before.units[rows], members.units[rows]
+        compared = [
+            torch.stack(
+                module_comparisons(
+                    first,
+                    second,
+                    before.modules == own,
+                    members.modules == module,
+                    edges=(before.all_edges, members.all_edges),
+                    pairing=self.pairing,
+                )
+            )
+            for module, own in self._same_modules(before, members).items()
+            if 0 < int((before.modules == own).sum()) < len(before.modules)
+        ]
+        means = torch.stack(compared).mean(0) if compared else torch.full((3,), torch.nan)
+        return dict(zip(ModuleComparisons._fields, means.cpu(), strict=True))
+
+    def _same_modules(self, before: _Members, members: _Members) -> dict[int, int]:
+        """For each module of a layer the one of the layer before that counts as the same."""
+        labels = members.modules.unique().tolist()
+        if self.modules != "found":
+            return {label: label for label in labels}
+        rows = members.halves[0]
+        shared = mutual_information(
+            before.units[rows], members.units[rows], edges=(before.edges, members.edges), generator=torch.Generator()
+        ).value
+        own = before.modules.unique()
+        means = torch.stack([shared[before.modules == label].mean(0) for label in own])
+        return {label: int(own[means[:, members.modules == label].mean(1).argmax()]) for label in labels}
+
+
+@dataclass
+class _Members:
+    """Some units of a layer, and the modules that they are in.
+
+    Attributes:
+        layer: Its name.
+        units: ``[N, k]`` their activations.
+        chosen: ``[k]`` which units.
+        edges: ``[k, bins + 1]`` of each unit.
+        all_edges: ``[bins + 1]`` of the layer.
+        halves: Samples to find modules on, and to measure them on, ``[N]`` bool each.
+        modules: ``[k]`` int64.
+    """
+
+    layer: str
+    units: Tensor
+    chosen: Tensor
+    edges: Tensor
+    all_edges: Tensor
+    halves: tuple[Tensor, Tensor]
+    modules: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))

@@ -1,0 +1,218 @@
+"""Which features of the input the network's result depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..capture import INPUT, Snapshot
+from ..checks import check_choice, check_positive
+from ..errors import MonitorError
+from ..functional import correlated_features
+from ..interventions.gate import chosen_input
+from ..interventions.permutation import FeaturePermutation
+from ..progress import progress
+from ..records import Findings
+from .base import LayerChoice, reason_of
+from .named_features import check_feature_names, feature_labels
+from .objective import Objective, Wanted, find_objective
+from .rerun import private_generator, sample_batches
+
+Groups = Mapping[str, Sequence[int | str]] | Literal["correlated"]
+"""Features to permute together, by the group's name, as numbers or names; ``"correlated"``: those that are."""
+_CORRELATED = 0.9
+_MOST_NAMED = 5  # pairs of features in a message
+
+
+@dataclass
+class PermutationImportance(LayerChoice):
+    """How much worse the network does when a feature of its input is shuffled among the samples.
+
+    For classes (cross-entropy), values to predict (squared error) and networks that reproduce their input, as
+    autoencoders do (relative error of each sample in percent; the shuffled input is what is to be reproduced). And, as
+    such networks have many outputs, how much each output changes with each feature. See
+    :func:`lightning_separation.interventions.permutation_importance`.
+
+    Of correlated features each can look unimportant, as the others still tell what it told: where the correlation is
+    above 0.9, that is said; ``groups="correlated"`` shuffles them together.
+
+    Args:
+        repeats: How often each feature is shuffled.
+        groups: Features to shuffle together, ``{"blood": ["chol", "fbs"], ...}``, by number or name; others stay as
+            they are. ``"correlated"``: those with a correlation above 0.9, directly or through others; each of the rest
+            alone. None: each alone.
+        feature_names: Names of the features: columns of ``[N, D]``, channels of images ``[N, C, H, W]``, the last axis
+            of sequences ``[N, T, D]``. None: their numbers.
+        argument: Which of several inputs of the network: a name, or the position of an argument. None: the first.
+        objective: What the network is measured by: ``"target"``, the classes or values of the data; ``"input"``, which
+            it is to reproduce; ``"auto"``: the input if the network puts out as many numbers as it is given, unless
+            these are one for each class or there are values to predict.
+        max_samples: At most so many samples are used, evenly of each class.
+        max_forwards: The most runs of the network on the sample, one for each feature and repeat; if there would be
+            more, there are fewer repeats, and that is said.
+        layers: Names or glob patterns that fit ``"input"``, the only layer that it looks at.
+        every_n_epochs: Narrows the monitor's schedule.
+
+    Found for the layer ``"input"``: ``importance`` (feature, repeat; increase of loss or error), for classes
+    ``accuracy`` (feature, repeat; change), ``output_change`` (feature, output; mean absolute change), ``output_std``
+    (output; over the sample) and as numbers ``clean_loss``, for classes ``clean_accuracy``, and ``objective`` (index
+    into ``records.OBJECTIVES``).
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> PermutationImportance(repeats=20, groups={"petal": [2, 3]}).name
+        'permutation_importance'
+    """
+
+    repeats: int = 50
+    groups: Groups | None = None
+    feature_names: Sequence[str] | None = None
+    argument: str | int | None = None
+    objective: Wanted = "auto"
+    max_samples: int = 256
+    max_forwards: int = 5000
+
+    name: ClassVar[str] = "permutation_importance"
+    needs_classes: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(repeats=self.repeats, max_samples=self.max_samples, max_forwards=self.max_forwards)
+        check_choice("objective", self.objective, get_args(Wanted))
+        check_feature_names(self.feature_names)
+        named = isinstance(self.groups, Mapping) and all(not isinstance(group, str) for group in self.groups.values())
+        if self.groups is not None and self.groups != "correlated" and not (named and self.groups):
+            raise ValueError(f'groups must be "correlated" or lists of features by name, not {self.groups!r}')
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        return {
+            "importance": ("feature", "repeat"),
+            "accuracy": ("feature", "repeat"),
+            "output_change": ("feature", "output"),
+            "output_std": ("output",),
+            "clean_loss": (),
+            "clean_accuracy": (),
+            "objective": (),
+        }
+
+    def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
+        """The input alone."""
+        return layer == INPUT
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Shuffle every feature or group of the input."""
+        try:
+            if self.chosen(snapshot):
+                snapshot.check_replay()
+                return self._measure(snapshot, find_objective(snapshot, self.objective))
+        except MonitorError:
+            raise
+        except Exception as error:  # the other analyses can still be made
+            snapshot.report(self.name, reason_of(error))
+        return Findings(self.axes, {})
+
+    def _measure(self, snapshot: Snapshot, objective: Objective) -> Findings:
+        reproduces = objective.kind == "input"
+        target = None if reproduces else objective.target
+        batches = sample_batches(snapshot, self.max_samples, self.name, target)
+        inputs = [chosen_input(batch, self.argument) for batch in batches]
+        axis = snapshot.unit_axis(INPUT) if self.argument is None else None
+        groups, names = self._groups(inputs, axis, snapshot)
+        work = FeaturePermutation(
+            snapshot.network,
+            groups=groups,
+            argument=self.argument,
+            axis=axis,
+            reproduces=reproduces,
+            forward_context=snapshot.forward_context,
+        )
+        repeats = self._affordable(len(groups), snapshot)
+        with progress("permutation importance", snapshot.shows_progress) as work.advance:
+            effects = work.effects(batches, repeats, private_generator(snapshot.seed, self.name))
+        if work.whole:
+            snapshot.report(
+                self.name, f"{work.whole}; the whole network is run for each feature and repeat", harmless=True
+            )
+        found = {
+            "importance": effects.loss,
+            "output_change": effects.outputs,
+            "output_std": work.clean_outputs.double().std(0),
+            "clean_loss": work.clean_loss,
+            "objective": objective.code,
+        }
+        if objective.kind != "input" and work.clean_accuracy == work.clean_accuracy:
+            found |= {"accuracy": effects.accuracy, "clean_accuracy": work.clean_accuracy}
+        return Findings(self.axes, {INPUT: found}, self._labels(names, effects.outputs.shape[1], objective, snapshot))
+
+    def _affordable(self, num_groups: int, snapshot: Snapshot) -> int:
+        """How many repeats there can be.
+
+        Raises:
+            ValueError: If not one.
+        """
+        if num_groups > self.max_forwards:
+            raise ValueError(f"{num_groups} features, max_forwards={self.max_forwards}: raise it, or give groups=")
+        repeats = min(self.repeats, self.max_forwards // num_groups)
+        if repeats < self.repeats:
+            told = (
+                f"{num_groups} features, max_forwards={self.max_forwards}: {repeats} repeats instead of {self.repeats}"
+            )
+            snapshot.report(self.name, told, harmless=True)
+        return repeats
+
+    def _groups(
+        self, inputs: Sequence[Tensor], axis: int | None, snapshot: Snapshot
+    ) -> tuple[list[list[int]], list[str]]:
+        """Numbers of the features of each group, and its name; correlated features are reported."""
+        first = inputs[0].unsqueeze(1) if inputs[0].ndim == 1 else inputs[0]
+        axis = (1 if first.ndim >= 4 else first.ndim - 1) if axis is None else axis
+        width = first.shape[axis]
+        labels = feature_labels(self.feature_names, width, self.name, snapshot)
+        names = labels.get("feature", [str(i) for i in range(width)])
+        if isinstance(self.groups, Mapping):
+            return [[_number(feature, names) for feature in group] for group in self.groups.values()], list(self.groups)
+        alone = [[i] for i in range(width)]
+        together = alone
+        if first.ndim == 2 and all(len(x.shape) == len(inputs[0].shape) for x in inputs):
+            together = correlated_features(torch.cat([x.reshape(len(x), -1) for x in inputs]), _CORRELATED)
+        if self.groups == "correlated":
+            return together, [" + ".join(names[i] for i in group) for group in together]
+        if shared := [", ".join(names[i] for i in group) for group in together if len(group) > 1]:
+            more = f" and {len(shared) - _MOST_NAMED} groups more" if len(shared) > _MOST_NAMED else ""
+            told = (
+                f"correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. Each can look unimportant "
+                'as the others stand in for it; groups="correlated" shuffles them together'
+            )
+            snapshot.report(self.name, told, harmless=True)
+        return alone, names
+
+    def _labels(
+        self, names: list[str], num_outputs: int, objective: Objective, snapshot: Snapshot
+    ) -> dict[str, list[str]]:
+        """Names of features or groups, and of outputs where these are classes or the features once more."""
+        labels = {"feature": names}
+        if objective.kind == "classes" and num_outputs == int(snapshot.labels.max()) + 1 == len(snapshot.labels):
+            labels["output"] = list(snapshot.class_names)
+        elif objective.kind == "input" and self.feature_names is not None and len(self.feature_names) == num_outputs:
+            labels["output"] = [str(name) for name in self.feature_names]
+        return labels
+
+
+def _number(feature: int | str, names: Sequence[str]) -> int:
+    """A feature's number.
+
+    Raises:
+        ValueError: If there is no such feature.
+    """
+    number = names.index(feature) if isinstance(feature, str) and feature in names else feature
+    if not isinstance(number, int) or not 0 <= number < len(names):
+        raise ValueError(f"groups: there is no feature {feature!r} among {len(names)}")
+    return number

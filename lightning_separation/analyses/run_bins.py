@@ -1,0 +1,67 @@
+"""Bins that stay the same over a run, so that entropies of different epochs are of one measure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..functional import bin_edges
+
+Edges = Literal["run", "epoch"]
+"""From when the range of the bins is: the run's first analysed validation, or each one's own."""
+
+
+class RunBins:
+    """Bins of one width for every unit of every layer.
+
+    The first values of a layer lay its bins, from each unit's smallest to its largest; those of a constant unit span
+    the layer's. Later values outside count to the outermost bin.
+
+    Args:
+        bins: Number of bins of a unit.
+        edges: ``"run"``, or ``"epoch"``: every time anew.
+    """
+
+    def __init__(self, bins: int, edges: Edges) -> None:
+        self._bins, self._edges = bins, edges
+        self._ranges: dict[str, Tensor] = {}  # [2, U] float64 on the CPU, smallest and largest values
+
+    def of_units(self, layer: str, units: Tensor) -> Tensor:
+        """Edges for every unit of a layer, ``[U, bins + 1]`` float64.
+
+        Args:
+            layer: Its name.
+            units: ``[N, U]`` its activations now.
+        """
+        return bin_edges(self._range(layer, units).to(units.device), self._bins)
+
+    def of_layer(self, layer: str, units: Tensor) -> Tensor:
+        """Edges for all units of a layer together, ``[bins + 1]`` float64."""
+        return bin_edges(self._range(layer, units).flatten().to(units.device), self._bins)[0]
+
+    def outside(self, layer: str, units: Tensor) -> float:
+        """Share of the values that lie outside the range of their bins."""
+        low, high = self._range(layer, units).to(units.device)
+        values = units.double()
+        return float(((values < low) | (values > high)).double().mean())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The ranges by layer."""
+        return dict(self._ranges)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take ranges over, or forget all."""
+        self._ranges = dict(state)
+
+    def _range(self, layer: str, units: Tensor) -> Tensor:
+        """Smallest and largest values, ``[2, U]``, all finite, and different unless the whole layer is constant."""
+        known = self._ranges.get(layer)
+        if known is None or known.shape[1] != units.shape[1] or self._edges == "epoch":
+            known = self._ranges[layer] = torch.stack(units.double().cpu().aminmax(dim=0))
+        usable = known.isfinite().all(0) & (known[0] < known[1])
+        if not bool(usable.any()):
+            return known.nan_to_num(0.0, 0.0, 0.0)
+        low, high = known[0, usable].min(), known[1, usable].max()
+        return torch.stack([known[0].where(usable, low), known[1].where(usable, high)])
