@@ -17,7 +17,7 @@ from ._layout import FAINT, GAP, INK, PALE, SMALL, TEXT
 from ._panels import BLUE, MARK, ORANGE, Key, add_keys, add_points, place_keys, scale_of, ticks
 from ._text import DPI, write
 
-_WIDTHS = (480.0, 300.0, 190.0)  # pixels of one panel alone, of each of two, of each of more
+_WIDTHS = (480.0, 300.0, 210.0)  # pixels of one panel alone, of each of two, of each of more
 _BOX = "#cfe3f1"
 _GOLDEN = 0.6180339887  # its multiples fill a row evenly, however many there are
 
