@@ -19,7 +19,7 @@ from .base import LayerChoice, reason_of
 from .layer_information import evenly_spaced
 from .named_features import check_feature_names, feature_labels
 from .rerun import private_generator
-from .run_bins import Edges, RunBins
+from .run_bins import Edges, RunBins, check_edges
 from .sources import source_layer
 
 
@@ -33,7 +33,8 @@ class FeatureInformation(LayerChoice):
 
     Args:
         bins: Of every feature and unit, of one width.
-        edges: ``"run"``: the bins of the first analysed epoch are kept; ``"epoch"``: laid anew each time.
+        edges: ``"run"``: the bins of the first analysed epoch are kept; ``"epoch"``: laid anew each time; or a
+            range for all of them, see :class:`LayerInformation`.
         correction: ``"miller-madow"`` adds (bins with samples - 1) / (2N) to each entropy.
         feature_names: Names of the input's features, flattened; None: their numbers.
         pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
@@ -71,7 +72,7 @@ class FeatureInformation(LayerChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(bins=self.bins, max_units=self.max_units, max_features=self.max_features)
-        check_choice("edges", self.edges, get_args(Edges))
+        check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pooling", self.pooling, get_args(Pooling))
         check_feature_names(self.feature_names)

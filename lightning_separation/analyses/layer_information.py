@@ -19,7 +19,7 @@ from ..functional.pooled_information import Pairing
 from ..records import Findings
 from .base import LayerChoice, reason_of
 from .rerun import private_generator
-from .run_bins import Edges, RunBins
+from .run_bins import Edges, RunBins, check_edges
 
 _MUCH = 0.2  # share of values outside the bins that is worth a word
 
@@ -39,10 +39,11 @@ class LayerInformation(LayerChoice):
         bins: Of every unit, of one width.
         edges: ``"run"``: the bins of the first analysed epoch are kept, so that epochs are of one measure; values that
             grow beyond count to the outermost bin, and the share of these is found and, if it is large, said.
-            ``"epoch"``: from smallest to largest value each time, which no growth of the activations can change.
+            ``"epoch"``: from smallest to largest value each time, which no growth of the activations can change. Or a
+            range for all units of all layers, such as ``(-1.0, 1.0)`` for layers of tanh.
         correction: ``"miller-madow"`` adds (bins with samples - 1) / (2N) to each entropy.
-        pairing: What is paired where all activations of two layers are binned together: ``"all"``, every unit with
-            every unit, or ``"truncate"``, unit i with unit i as far as both layers go.
+        pairing: What is paired where all activations of two layers are binned together: ``"truncate"``, unit i with
+            unit i as far as both layers go, or ``"all"``, every unit with every unit.
         pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
         max_units: Of wider layers so many units, evenly spaced, are compared with the layer before.
         layers: Names or glob patterns that narrow the monitor's; "before" means among these.
@@ -67,7 +68,7 @@ class LayerInformation(LayerChoice):
     bins: int = 10
     edges: Edges = "run"
     correction: Correction | None = None
-    pairing: Pairing = "all"
+    pairing: Pairing = "truncate"
     pooling: Pooling = "mean"
     max_units: int = 256
 
@@ -79,7 +80,7 @@ class LayerInformation(LayerChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(bins=self.bins, max_units=self.max_units)
-        check_choice("edges", self.edges, get_args(Edges))
+        check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pairing", self.pairing, get_args(Pairing))
         check_choice("pooling", self.pooling, get_args(Pooling))
@@ -188,10 +189,11 @@ class LayerInformation(LayerChoice):
         grown = [layer for layer in found if float(found[layer]["outside"]) > _MUCH]
         if grown:
             share = max(float(found[layer]["outside"]) for layer in grown)
+            bins = "bins of the run's first epoch" if self.edges == "run" else "given range"
             snapshot.report(
                 self.name,
-                f"up to {share:.0%} of the values of {', '.join(grown)} lie outside the bins of the run's first epoch "
-                'and count to the outermost ones; edges="epoch" lays bins anew',
+                f"up to {share:.0%} of the values of {', '.join(grown)} lie outside the {bins} and count to the "
+                'outermost bins; edges="epoch" lays bins anew each time',
                 harmless=True,
             )
 

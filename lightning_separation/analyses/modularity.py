@@ -20,7 +20,7 @@ from .base import LayerChoice, reason_of
 from .halves import second_half
 from .layer_information import evenly_spaced
 from .rerun import private_generator
-from .run_bins import Edges, RunBins
+from .run_bins import Edges, RunBins, check_edges
 
 How = Literal["found", "random"]
 Weights = Literal["excess", "information"]
@@ -46,7 +46,8 @@ class Modularity(LayerChoice):
             0; ``"information"``: all of it, of which a part that is the same for all pairs is chance: it makes every Q
             smaller, the more so the less the units share.
         bins: Of every unit, of one width.
-        edges: ``"run"``: the bins of the first analysed epoch are kept; ``"epoch"``: laid anew each time.
+        edges: ``"run"``: the bins of the first analysed epoch are kept; ``"epoch"``: laid anew each time; or a
+            range for all of them, see :class:`LayerInformation`.
         pairing: What is paired where activations of two layers are binned together: ``"truncate"``, unit i with unit i
             as far as both slices go, or ``"all"``.
         num_permutations: Random partitions.
@@ -92,7 +93,7 @@ class Modularity(LayerChoice):
             max_units=self.max_units,
         )
         check_choice("weights", self.weights, get_args(Weights))
-        check_choice("edges", self.edges, get_args(Edges))
+        check_edges(self.edges)
         check_choice("pairing", self.pairing, get_args(Pairing))
         check_choice("pooling", self.pooling, get_args(Pooling))
         if not isinstance(self.modules, Mapping):

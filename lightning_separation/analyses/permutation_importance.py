@@ -37,8 +37,9 @@ class PermutationImportance(LayerChoice):
     such networks have many outputs, how much each output changes with each feature. See
     :func:`lightning_separation.interventions.permutation_importance`.
 
-    Of correlated features each can look unimportant, as the others still tell what it told: where the correlation is
-    above 0.9, that is said; ``groups="correlated"`` shuffles them together.
+    Correlated features cannot be judged one by one: to a classifier each can look unimportant, as the others still tell
+    what it told; to an autoencoder more important than all together, as it contradicts the others. Where the
+    correlation is above 0.9, that is said; ``groups="correlated"`` shuffles them together.
 
     Args:
         repeats: How often each feature is shuffled.
@@ -188,8 +189,8 @@ class PermutationImportance(LayerChoice):
         if shared := [", ".join(names[i] for i in group) for group in together if len(group) > 1]:
             more = f" and {len(shared) - _MOST_NAMED} groups more" if len(shared) > _MOST_NAMED else ""
             told = (
-                f"correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. Each can look unimportant "
-                'as the others stand in for it; groups="correlated" shuffles them together'
+                f"correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. One by one they are misjudged: "
+                'the others stand in for it, or contradict it; groups="correlated" shuffles them together'
             )
             snapshot.report(self.name, told, harmless=True)
         return alone, names

@@ -7,10 +7,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_number
 from ..functional import bin_edges
 
-Edges = Literal["run", "epoch"]
-"""From when the range of the bins is: the run's first analysed validation, or each one's own."""
+Edges = Literal["run", "epoch"] | tuple[float, float]
+"""Where bins lie: between the ends of the run's first analysed validation, of each one's own, or of a given range."""
+
+
+def check_edges(edges: Edges) -> None:
+    """Raise ValueError unless it is one of the words, or a range of finite numbers."""
+    if isinstance(edges, str):
+        check_choice("edges", edges, ("run", "epoch"))
+        return
+    if not isinstance(edges, list | tuple) or len(edges) != 2:
+        raise ValueError(f"edges must be 'run', 'epoch' or a range such as (-1.0, 1.0), not {edges!r}")
+    low, high = edges
+    check_number("edges", low)
+    check_number("edges", high, low)
 
 
 class RunBins:
@@ -21,7 +34,7 @@ class RunBins:
 
     Args:
         bins: Number of bins of a unit.
-        edges: ``"run"``, or ``"epoch"``: every time anew.
+        edges: ``"run"``; ``"epoch"``: every time anew; or the range of all bins of all layers.
     """
 
     def __init__(self, bins: int, edges: Edges) -> None:
@@ -57,6 +70,8 @@ class RunBins:
 
     def _range(self, layer: str, units: Tensor) -> Tensor:
         """Smallest and largest values, ``[2, U]``, all finite, and different unless the whole layer is constant."""
+        if not isinstance(self._edges, str):
+            return torch.tensor(self._edges, dtype=torch.float64)[:, None].expand(2, units.shape[1])
         known = self._ranges.get(layer)
         if known is None or known.shape[1] != units.shape[1] or self._edges == "epoch":
             known = self._ranges[layer] = torch.stack(units.double().cpu().aminmax(dim=0))
