@@ -27,6 +27,7 @@ FAINT = "#8a8a8a"
 PALE = "#e8e8e8"
 HATCHED: dict[str, Any] = {"facecolor": PALE, "edgecolor": "#b4b4b4", "hatch": "///"}  # where there is no value
 DIVERGING = "RdBu_r"  # blue below zero, red above; told apart by the colour-blind
+SEQUENTIAL = "Blues"  # white at zero
 
 # The user's own settings (a dark style, TeX) are meant for their figures. Fonts are left alone: names may need them.
 STYLE: dict[str, Any] = {

@@ -17,7 +17,6 @@ from ._layout import GAP, INK, SMALL, TEXT
 from ._panels import BLUE, ORANGE
 from ._text import write
 
-SEQUENTIAL = "Blues"  # white at zero; told apart by the colour-blind
 _MOST_VALUES = 120
 _BETWEEN = 28.0  # pixels from the heatmap to the bars and from bars to bars
 _BARS = 110.0  # pixels of the longest bar
@@ -149,7 +148,7 @@ def _draw(
     figure = layout.new_figure(max(total, layout.title_width(lines)), top + max(height + below, strip_height + 60))
 
     axes = layout.add_axes(figure, left, top, width, height)
-    colors = matplotlib.colormaps[SEQUENTIAL]
+    colors = matplotlib.colormaps[layout.SEQUENTIAL]
     settings: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, num, rows, 0)}
     axes.imshow(np.ma.masked_invalid(cells), cmap=colors, vmin=0, vmax=ceiling, **settings)
     axes.set(xlim=(0, num), ylim=(rows, 0))

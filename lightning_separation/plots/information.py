@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from . import _layout as layout
 from ._layout import FAINT, GAP, INK, PALE, SMALL, TEXT
 from ._panels import BLUE, GREEN, GREY, MARK, ORANGE, Key, add_keys, place_keys, scale_of, ticks
+from ._rows import Panel, add_bars, draw_rows
 from ._text import write
-from .permutation import Panel, add_bars, draw_rows
 
-_COLORS = (BLUE, ORANGE, GREEN, "#b0479c", "#5b4a9e", "#8a6d00")  # all dark enough to begin light and be seen
+# All dark enough to begin light and be seen; the first, that of the input, stands back.
+_COLORS = ("#5f6b73", BLUE, ORANGE, GREEN, "#b0479c", "#5b4a9e", "#8a6d00", "#9e1b32")
 _LIGHTEST = 0.3  # of the colour at the first epoch
 _WIDTH, _HEIGHT = 520.0, 380.0
 _MOST_DOTS = 20  # epochs; of more only the first and the last are marked

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from . import _layout as layout
 from ._layout import FAINT, GAP, INK, SMALL, TEXT
 from ._panels import GREY, MARK, ORANGE, Key, add_points, scale_of
+from ._rows import Panel, draw_rows
 from ._text import write
-from .feature_information import SEQUENTIAL
-from .permutation import Panel, draw_rows
 
 _SIZE = 560.0
 _BAND = "#dcdcdc"
@@ -123,7 +122,7 @@ def _draw(
     )
 
     axes = layout.add_axes(figure, left, top, size, size)
-    colors = matplotlib.colormaps[SEQUENTIAL]
+    colors = matplotlib.colormaps[layout.SEQUENTIAL]
     settings: dict[str, Any] = {"aspect": "auto", "interpolation": "none", "extent": (0, num, num, 0)}
     axes.imshow(np.ma.masked_invalid(cells.clip(0)), cmap=colors, vmin=0, vmax=ceiling, **settings)
     axes.set(xlim=(0, num), ylim=(num, 0))

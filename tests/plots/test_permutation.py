@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lightning_separation.plots import permutation_repeats, permutation_share
 from lightning_separation.plots._panels import scale_of
-from lightning_separation.plots.permutation import Panel, draw_rows
+from lightning_separation.plots._rows import Panel, draw_rows
 from tests.plots.test_henze_penrose import assert_legible, texts, title
 
 FIGURES = (permutation_repeats, permutation_share)
