@@ -12,7 +12,7 @@ from ..plots import SelectiveOrUsed, effect_size_by_loss, extremes, selective_or
 from ..plots.causal import MOST_CHANGE, MOST_EFFECT
 from ..records import Record
 from .cells import percent, plain, signed
-from .display import Display, History, Table, prefixed, title
+from .display import Display, History, Table, clean_score, prefixed, score_of, title
 
 _MOST_UNITS = 10
 _MOST_NAMED = 4  # or TensorBoard breaks the names of layers to make room
@@ -49,7 +49,7 @@ def display(record: Record, history: History, name: str) -> Display:
             values["loss"],
             values["exact"],
             title=title(name, f"Units of {layer} removed one by one", record),
-            notes=[_whole(values)],
+            notes=[f"with all units: {clean_score(values)}"],
         )
     if not len(found):
         return shown
@@ -88,13 +88,6 @@ def _groups(values: Mapping[str, NDArray], tested: Mapping[str, NDArray]) -> Sel
     return selective_or_used(tested["effect_size"], values["loss"], tested["significant"], compared)
 
 
-def _whole(values: Mapping[str, NDArray]) -> str:
-    """The network with all units."""
-    accuracy = values["clean_accuracy"].item()
-    more = f", accuracy {percent(accuracy)}" if np.isfinite(accuracy) else ""
-    return f"with all units: loss {plain(values['clean_loss'])}{more}"
-
-
 def _most_needed(record: Record) -> Table:
     found, tested = record.findings["ablation"], _tested(record)
     units = []
@@ -123,9 +116,14 @@ def _most_needed(record: Record) -> Table:
     caption = (
         f"The units the network needs most, {record.when}, its outputs aside: what changes when one is removed. KL: "
         "of the predictions with all units from those without this one. Layers without whose unit all is the same "
-        "share a row; its effect size is that in the first."
+        f"share a row; its effect size is that in the first. {_loss_is(record)}"
     )
     return Table(header, rows, caption)
+
+
+def _loss_is(record: Record) -> str:
+    score, unit = score_of(next(iter(record.findings["ablation"].values())))
+    return f"Loss: {score} with all units, changes in {unit}." if unit else f"Loss: {score} with all units."
 
 
 def _response(record: Record, tested: Mapping[str, NDArray] | None, unit: int) -> list[str]:
@@ -166,8 +164,8 @@ def _layers(record: Record) -> Table:
         )
     header = ["layer", "units", "exact", "loss", "most needed", "change without it", "hardly used", "better without"]
     caption = (
-        f"What each layer loses when one of its units is removed, {record.when}. Loss: with all units. Hardly used: "
-        f"units that change it by less than {_LITTLE:.0%}. Better without: units without which it is lower."
+        f"What each layer loses when one of its units is removed, {record.when}. {_loss_is(record)} Hardly "
+        f"used: units that change it by less than {_LITTLE:.0%}. Better without: units without which it is lower."
     )
     return Table(header, rows, caption)
 

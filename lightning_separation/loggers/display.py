@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
+
+from ..records import OBJECTIVES
+from .cells import percent, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,8 +67,30 @@ def title(name: str, what: str, record: Record, *more: str) -> str:
     return ", ".join([f"{whose}{what}", record.when, record.split, *more])
 
 
-def feature_names(record: Record, num: int) -> list[str]:
-    """Names of the input's ``num`` features: as ``InputFeatures`` was told, else their numbers."""
-    found = record.findings.get("input_features")
-    names = found.labels.get("feature", []) if found is not None else []
-    return names if len(names) == num else [str(i) for i in range(num)]
+def score_of(values: Mapping[str, NDArray]) -> tuple[str, str]:
+    """By what a network is measured, and the unit of its changes; that may be empty.
+
+    Args:
+        values: With ``objective`` (index into ``records.OBJECTIVES``) and, where there is one, ``clean_accuracy``.
+    """
+    objective = OBJECTIVES[int(values["objective"])] if "objective" in values else "classes"
+    if objective == "input":
+        return "reconstruction error", "percentage points"
+    if objective == "classes" or np.isfinite(values.get("clean_accuracy", np.nan)):
+        return "cross-entropy", "nats"
+    return "mean squared error", ""
+
+
+def clean_score(values: Mapping[str, NDArray]) -> str:
+    """How a network does as it is, by ``clean_loss`` and ``clean_accuracy``."""
+    score, _ = score_of(values)
+    accuracy = float(values.get("clean_accuracy", np.nan))
+    more = f", accuracy {percent(accuracy)}" if np.isfinite(accuracy) else ""
+    return f"{score} {plain(values.get('clean_loss', np.nan))}{'%' * (score == 'reconstruction error')}{more}"
+
+
+def feature_names(record: Record, num: int, analysis: str) -> list[str]:
+    """Names of the input's ``num`` features: as the analysis was told, else as others were, else their numbers."""
+    findings = record.findings
+    told = [found.labels.get("feature", []) for found in (findings[analysis], *findings.values())]
+    return next((names for names in told if len(names) == num), [str(i) for i in range(num)])

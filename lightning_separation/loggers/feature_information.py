@@ -37,7 +37,7 @@ def display(record: Record, history: History, name: str) -> Display:
         excess = values.get("excess", np.empty((0, 0)))
         if not excess.size:
             continue
-        names = input_names(record, "feature_information", len(excess))
+        names = feature_names(record, len(excess), "feature_information")
         units = [str(unit) for unit in values["example_unit"].tolist()]
         means = values["feature_mean"] if "feature_mean" in values else _means(excess)
         bars = {"mean information": means}
@@ -55,12 +55,6 @@ def display(record: Record, history: History, name: str) -> Display:
         table = _features(record, layer, means, names, units)
         shown.tables[f"{prefixed(name, 'feature_information_tables')}/{layer}"] = table
     return shown
-
-
-def input_names(record: Record, analysis: str, num: int) -> list[str]:
-    """Names of the input's ``num`` features: as the analysis was told, else as others were."""
-    names = record.findings[analysis].labels.get("feature", [])
-    return names if len(names) == num else feature_names(record, num)
 
 
 def _means(excess: NDArray) -> NDArray:

@@ -39,7 +39,7 @@ def display(record: Record, history: History, name: str) -> Display:
     shown = Display()
     for layer in found:
         values = found[layer]
-        names = feature_names(record, values["drive"].shape[1])
+        names = feature_names(record, values["drive"].shape[1], "input_features")
         panels = {"true class": values["drive"]}
         if "drive_predicted" in values:
             panels["predicted class"] = values["drive_predicted"]

@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 
 from ..plots import feature_matrix, permutation_repeats, permutation_share
 from ..records import Record
-from .cells import percent, plain, signed
-from .display import Display, History, Table, prefixed, title
-from .feature_information import input_names
+from .cells import plain, signed
+from .display import Display, History, Table, clean_score, feature_names, prefixed, score_of, title
 
 _MOST_FEATURES = 30
-_SCORES = ("cross-entropy", "mean squared error", "reconstruction error")  # by the number of the objective
-_UNITS = (" (nats)", "", " (percentage points)")
 
 
 def display(record: Record, history: History, name: str) -> Display:
@@ -39,20 +36,19 @@ def display(record: Record, history: History, name: str) -> Display:
     if "importance" not in values or not len(values["importance"]):
         return shown
     importance = values["importance"]
-    features = input_names(record, "permutation_importance", len(importance))
+    features = feature_names(record, len(importance), "permutation_importance")
     if len(features) <= _MOST_FEATURES:
         tag = prefixed(name, "permutation_importance")
         shown.scalars = {f"{tag}/{feature}": _mean(row) for feature, row in zip(features, importance, strict=True)}
     figures = prefixed(name, "permutation_importance_figures")
-    objective = int(values["objective"])
+    score, unit = score_of(values)
     heading = title(name, "Importance of the input features", record)
-    unit = _UNITS[objective].strip(" ()")
     shown.figures[f"{figures}/repeats"] = partial(
         permutation_repeats,
         importance,
         features,
         title=heading,
-        value=f"increase of the {_SCORES[objective]}" + (f", {unit}" if unit else ""),
+        value=f"increase of the {score}" + (f", {unit}" if unit else ""),
         most_features=_MOST_FEATURES,
     )
     shown.figures[f"{figures}/share"] = partial(
@@ -87,15 +83,13 @@ def _moved(record: Record, values: Mapping[str, NDArray], features: Sequence[str
     num = len(spread)
     moved = np.divide(change, spread, out=np.full(change.shape, np.nan), where=spread > 0)
     known = record.findings["permutation_importance"].labels.get("output", [])
-    same = features if int(values["objective"]) == 2 else record.class_names  # an autoencoder gives its input back
-    named = next((names for names in (known, same) if len(names) == num), [str(i) for i in range(num)])
-    return moved, list(named)
+    return moved, list(known) if len(known) == num else [str(i) for i in range(num)]
 
 
 def _features(
     record: Record, values: Mapping[str, NDArray], features: Sequence[str], moved: NDArray, outputs: Sequence[str]
 ) -> Table:
-    importance, objective = values["importance"], int(values["objective"])
+    importance, (score, unit) = values["importance"], score_of(values)
     means = np.array([_mean(row) for row in importance])
     rows = []
     for i in np.argsort(-means, kind="stable")[:_MOST_FEATURES].tolist():
@@ -108,14 +102,14 @@ def _features(
         if moved.size:
             row.append(_most_moved(moved[i], outputs))
         rows.append(row)
-    header = ["feature", f"increase of the {_SCORES[objective]}{_UNITS[objective]}", "standard deviation"]
+    header = ["feature", f"increase of the {score}" + (f" ({unit})" if unit else ""), "standard deviation"]
     header += ["smallest", "largest"]
     header += ["change of accuracy (points)"] if "accuracy" in values else []
     header += ["most changed output"] if moved.size else []
     some = f" The first {_MOST_FEATURES} of {len(features)} features." if len(features) > _MOST_FEATURES else ""
     caption = (
         f"How much worse the network gets when one feature of the input is permuted, {record.when}: mean, spread and "
-        f"ends over {importance.shape[1]} repeats. {_whole(values)}"
+        f"ends over {importance.shape[1]} repeats. With none permuted: {clean_score(values)}."
     )
     if moved.size:
         caption += " Most changed output: how far it moves on average, in its standard deviations."
@@ -127,12 +121,3 @@ def _most_moved(moved: NDArray, outputs: Sequence[str]) -> str:
         return "–"
     most = int(np.argmax(np.where(np.isfinite(moved), moved, -np.inf)))
     return f"{outputs[most]} ({plain(moved[most])})"
-
-
-def _whole(values: Mapping[str, NDArray]) -> str:
-    """How the network does with all features as they are."""
-    objective = int(values["objective"])
-    loss = plain(values.get("clean_loss", np.nan)) + ("%" if objective == 2 else "")
-    accuracy = float(values.get("clean_accuracy", np.nan))
-    more = f", accuracy {percent(accuracy)}" if np.isfinite(accuracy) else ""
-    return f"With none permuted: {_SCORES[objective]} {loss}{more}."

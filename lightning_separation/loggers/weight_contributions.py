@@ -78,7 +78,11 @@ def _sources(record: Record, layer: str) -> list[str]:
     """Names of the units before a layer: if they are made from the input alone, perhaps its features."""
     found = record.findings["weight_contributions"][layer]
     num = len(found["source_difference"])
-    return feature_names(record, num) if found["source_layer"] == 0 else [str(unit) for unit in range(num)]
+    return (
+        feature_names(record, num, "weight_contributions")
+        if found["source_layer"] == 0
+        else [str(unit) for unit in range(num)]
+    )
 
 
 def _links(record: Record, layer: str) -> Table:

@@ -246,31 +246,28 @@ class TestPermutationImportance:
         assert texts(figure, "row") == IRIS
         assert texts(shown.figures["permutation_importance_figures/share"](), "row") == IRIS[::-1]
 
-    def test_outputs_without_names_are_classes_features_or_numbers(self) -> None:
-        def columns(values: dict[str, Any]) -> list[str]:
-            shown = self.display(values, feature=IRIS)
-            return texts(shown.figures["permutation_importance_figures/outputs"](), "column")
-
-        assert columns(permuted(outputs=2)) == ["cat", "dog"]
-        assert columns(permuted(outputs=3)) == ["0", "1", "2"]
-        assert columns(permuted(outputs=4, objective=2.0)) == IRIS
+    def test_outputs_without_names_are_numbers(self) -> None:
+        shown = self.display(permuted(outputs=2), feature=IRIS)
+        assert texts(shown.figures["permutation_importance_figures/outputs"](), "column") == ["0", "1"]
 
     @pytest.mark.parametrize(
-        "objective, scale",
+        "objective, accuracy, scale",
         [
-            (0.0, "increase of the cross-entropy, nats"),
-            (1.0, "increase of the mean squared error"),
-            (2.0, "increase of the reconstruction error, percentage points"),
+            (0.0, 0.9, "increase of the cross-entropy, nats"),
+            (1.0, np.nan, "increase of the mean squared error"),
+            (1.0, 0.9, "increase of the cross-entropy, nats"),  # of answers yes or no
+            (2.0, np.nan, "increase of the reconstruction error, percentage points"),
         ],
     )
-    def test_the_objective_names_the_scale(self, objective: float, scale: str) -> None:
-        figure = self.display(permuted(objective=objective)).figures["permutation_importance_figures/repeats"]()
+    def test_the_objective_names_the_scale(self, objective: float, accuracy: float, scale: str) -> None:
+        values = permuted(objective=objective, clean_accuracy=np.array(accuracy))
+        figure = self.display(values).figures["permutation_importance_figures/repeats"]()
         assert texts(figure, "across") == [scale]
         assert texts(figure, "row") == ["3", "2", "1", "0"]
 
     def test_outputs_move_in_their_standard_deviations(self) -> None:
         values = permuted(outputs=2, output_change=np.full((4, 2), 0.5), output_std=np.array([2.0, 0.0]))
-        shown = self.display(values)
+        shown = self.display(values, output=["cat", "dog"])
         image = shown.figures["permutation_importance_figures/outputs"]().axes[0].images[0].get_array()
         np.testing.assert_array_equal(image[:, 0], 0.25)
         assert np.ma.getmaskarray(image)[:, 1].all()

@@ -307,8 +307,8 @@ class TestAblation:
         found = record(ablation=removed(fc1=ablated(), fc2=ablated(clean_accuracy=np.nan)))
         figures = ablation.display(found, {}, "separation").layer_figures
         first, second = (title(figures[f"ablation_figures/{layer}"]()) for layer in ("fc1", "fc2"))
-        assert first.endswith("with all units: loss 0.5, accuracy 90.0%")
-        assert second.endswith("with all units: loss 0.5")
+        assert first.endswith("with all units: cross-entropy 0.5, accuracy 90.0%")
+        assert second.endswith("with all units: cross-entropy 0.5")
 
 
 class TestGroupAblation:
