@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -189,8 +190,8 @@ class PermutationImportance(LayerChoice):
         if shared := [", ".join(names[i] for i in group) for group in together if len(group) > 1]:
             more = f" and {len(shared) - _MOST_NAMED} groups more" if len(shared) > _MOST_NAMED else ""
             told = (
-                f"correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. One by one they are misjudged: "
-                'the others stand in for it, or contradict it; groups="correlated" shuffles them together'
+                f"correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. Each alone is misjudged, as "
+                'the others stand in for it or contradict it; groups="correlated" shuffles them together'
             )
             snapshot.report(self.name, told, harmless=True)
         return alone, names
@@ -200,7 +201,7 @@ class PermutationImportance(LayerChoice):
     ) -> dict[str, list[str]]:
         """Names of features or groups, and of outputs where these are classes or the features once more."""
         labels = {"feature": names}
-        if objective.kind == "classes" and num_outputs == int(snapshot.labels.max()) + 1 == len(snapshot.labels):
+        if objective.kind == "classes" and snapshot.labels.tolist() == list(range(num_outputs)):
             labels["output"] = list(snapshot.class_names)
         elif objective.kind == "input" and self.feature_names is not None and len(self.feature_names) == num_outputs:
             labels["output"] = [str(name) for name in self.feature_names]
@@ -214,6 +215,6 @@ def _number(feature: int | str, names: Sequence[str]) -> int:
         ValueError: If there is no such feature.
     """
     number = names.index(feature) if isinstance(feature, str) and feature in names else feature
-    if not isinstance(number, int) or not 0 <= number < len(names):
+    if not isinstance(number, Integral) or not 0 <= number < len(names):
         raise ValueError(f"groups: there is no feature {feature!r} among {len(names)}")
-    return number
+    return int(number)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_separation import SeparationMonitor, analyze, load_run
+from lightning_separation import HenzePenrose, SeparationMonitor, analyze, load_run
 from lightning_separation.analyses import Findings
 from tests.helpers import Classifier, blobs, hooks, loader, mlp, trainer
 
@@ -21,11 +21,11 @@ class Keep:
 
     def __init__(self):
         self.seen = {}
-        self.target = None
+        self.target = self.values = None
 
     def compute(self, snapshot):
         self.seen = {layer: snapshot.activations(layer).clone() for layer in snapshot.layers}
-        self.target = snapshot.target
+        self.target, self.values = snapshot.target, snapshot.values
         return Findings({"rows": ()}, {layer: {"rows": len(x)} for layer, x in self.seen.items()})
 
 
