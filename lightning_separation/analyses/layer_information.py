@@ -13,13 +13,13 @@ from ..capture import Snapshot
 from ..capture.buffers import Pooling
 from ..checks import check_choice, check_positive
 from ..errors import MonitorError
-from ..functional import entropy, mutual_information, pooled_information
+from ..functional import entropy, pooled_information
 from ..functional._bins import Correction
 from ..functional.pooled_information import Pairing
 from ..records import Findings
 from .base import LayerChoice, reason_of
-from .rerun import private_generator
 from .run_bins import Edges, RunBins, check_edges
+from .shared_information import shared_information
 
 _MUCH = 0.2  # share of values outside the bins that is worth a word
 
@@ -140,13 +140,8 @@ class LayerInformation(LayerChoice):
     def _with_classes(self, layer: str, units: Tensor, edges: Tensor, snapshot: Snapshot) -> dict[str, Tensor]:
         assert snapshot.target is not None
         classes = torch.arange(len(snapshot.labels) + 1) - 0.5
-        shared = mutual_information(
-            units,
-            snapshot.target.to(units.device),
-            edges=(edges, classes),
-            correction=self.correction,
-            generator=private_generator(snapshot.seed, layer),
-        )
+        target = snapshot.target.to(units.device)[:, None]
+        shared = shared_information(units, target, (edges, classes), layer, snapshot, self.correction)
         excess = shared.excess.squeeze(1)
         return {
             "label_information": shared.value.squeeze(1),
@@ -159,12 +154,9 @@ class LayerInformation(LayerChoice):
         self, layer: str, units: Tensor, edges: Tensor, name: str, others: Tensor, snapshot: Snapshot
     ) -> dict[str, Tensor]:
         some, some_others = (evenly_spaced(x.shape[1], self.max_units).to(x.device) for x in (units, others))
-        shared = mutual_information(
-            units[:, some],
-            others[:, some_others],
-            edges=(edges[some], self._run_bins.of_units(name, others)[some_others]),
-            correction=self.correction,
-            generator=private_generator(snapshot.seed, layer),
+        both_edges = edges[some], self._run_bins.of_units(name, others)[some_others]
+        shared = shared_information(
+            units[:, some], others[:, some_others], both_edges, layer, snapshot, self.correction
         )
         pooled = pooled_information(
             units,
@@ -186,14 +178,13 @@ class LayerInformation(LayerChoice):
         }
 
     def _tell_of_values_outside(self, found: Mapping[str, Mapping[str, Tensor]], snapshot: Snapshot) -> None:
-        grown = [layer for layer in found if float(found[layer]["outside"]) > _MUCH]
-        if grown:
-            share = max(float(found[layer]["outside"]) for layer in grown)
+        share = max((float(values["outside"]) for values in found.values()), default=0.0)
+        if share > _MUCH:
             bins = "bins of the run's first epoch" if self.edges == "run" else "given range"
             snapshot.report(
-                self.name,
-                f"up to {share:.0%} of the values of {', '.join(grown)} lie outside the {bins} and count to the "
-                'outermost bins; edges="epoch" lays bins anew each time',
+                self.name,  # without the layers' names: of others in the next epoch it would be said again
+                f"up to {share:.0%} of a layer's values lie outside the {bins} and count to the outermost bins (the "
+                'finding "outside" says how many of each); edges="epoch" lays bins anew each time',
                 harmless=True,
             )
 

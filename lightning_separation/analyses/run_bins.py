@@ -75,8 +75,9 @@ class RunBins:
         known = self._ranges.get(layer)
         if known is None or known.shape[1] != units.shape[1] or self._edges == "epoch":
             known = self._ranges[layer] = torch.stack(units.double().cpu().aminmax(dim=0))
-        usable = known.isfinite().all(0) & (known[0] < known[1])
-        if not bool(usable.any()):
-            return known.nan_to_num(0.0, 0.0, 0.0)
-        low, high = known[0, usable].min(), known[1, usable].max()
+        finite = known.isfinite().all(0)
+        if not bool(finite.any()):
+            return torch.zeros_like(known)
+        low, high = known[0, finite].min(), known[1, finite].max()
+        usable = finite & (known[0] < known[1])
         return torch.stack([known[0].where(usable, low), known[1].where(usable, high)])
