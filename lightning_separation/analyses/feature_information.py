@@ -12,14 +12,13 @@ from ..capture import INPUT, Snapshot
 from ..capture.buffers import Pooling
 from ..checks import check_choice, check_positive
 from ..errors import MonitorError
-from ..functional import mutual_information
 from ..functional._bins import Correction
 from ..records import Findings
 from .base import LayerChoice, reason_of
 from .layer_information import evenly_spaced
 from .named_features import check_feature_names, feature_labels
-from .rerun import private_generator
 from .run_bins import Edges, RunBins, check_edges
+from .shared_information import shared_information
 from .sources import source_layer
 
 
@@ -122,19 +121,15 @@ class FeatureInformation(LayerChoice):
         return Findings(self.axes, found, labels)
 
     def _features(self, snapshot: Snapshot) -> Tensor:
-        flat = snapshot.activations(INPUT).flatten(1)
+        given = snapshot.activations(INPUT)
+        flat = given.reshape(len(given), -1)
         return flat if flat.shape[1] <= self.max_features else snapshot.units(INPUT, self.pooling)
 
     def _measure(self, layer: str, features: Tensor, snapshot: Snapshot) -> dict[str, Tensor]:
         units = snapshot.units(layer, self.pooling)
         some = evenly_spaced(units.shape[1], self.max_units).to(units.device)
-        shared = mutual_information(
-            features,
-            units[:, some],
-            edges=(self._run_bins.of_units(INPUT, features), self._run_bins.of_units(layer, units)[some]),
-            correction=self.correction,
-            generator=private_generator(snapshot.seed, layer),
-        )
+        edges = self._run_bins.of_units(INPUT, features), self._run_bins.of_units(layer, units)[some]
+        shared = shared_information(features, units[:, some], edges, layer, snapshot, self.correction)
         found = {
             "information": shared.value,
             "excess": shared.excess,
@@ -142,7 +137,7 @@ class FeatureInformation(LayerChoice):
             "feature_mean": shared.excess.nanmean(1),
         }
         if (weights := _path_weights(layer, snapshot)) is not None and weights.shape[1] == features.shape[1]:
-            sizes = weights.sum(0).to(features.device) * features.double().std(0)
+            sizes = weights.sum(0).to(features.device) * features.double().std(0, correction=0)
             found["weight_magnitude"] = sizes / sizes.sum()
         return {quantity: value.cpu() for quantity, value in found.items()}
 
@@ -156,7 +151,7 @@ def _path_weights(layer: str, snapshot: Snapshot) -> Tensor | None:
             return None
         weight = module.weight.detach().double().abs()
         product = weight if product is None else product @ weight
-        place = source_layer(layer, snapshot)
+        place = source_layer(layer, snapshot, directly=True)
         if place < 0:
             return None
         layer = snapshot.layers[place]

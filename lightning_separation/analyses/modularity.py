@@ -21,6 +21,7 @@ from .halves import second_half
 from .layer_information import evenly_spaced
 from .rerun import private_generator
 from .run_bins import Edges, RunBins, check_edges
+from .shared_information import shared_information
 
 How = Literal["found", "random"]
 Weights = Literal["excess", "information"]
@@ -57,9 +58,9 @@ class Modularity(LayerChoice):
         every_n_epochs: Narrows the monitor's schedule.
 
     Found for each layer: ``modularity``, ``null_mean``, ``null_std``, ``p_value``, ``num_modules``; ``example_unit``
-    (example: which units), their ``module`` (example) and ``weight`` (example, example; nats, float32, from the whole
-    sample); behind another layer ``others_alone``, ``all_over_module`` and ``all_over_others``, means over the modules
-    in nats, NaN if no module is part of both layers.
+    (example: which units), their ``module`` (example) and ``weight`` (example, example; nats, float32, on the half that
+    Q is measured on); behind another layer ``others_alone``, ``all_over_module`` and ``all_over_others``, means over
+    the modules in nats, NaN if no module is part of both layers.
 
     Raises:
         ValueError: For impossible settings.
@@ -127,6 +128,8 @@ class Modularity(LayerChoice):
         """Find and measure the modules of every chosen layer, and each with the layer before."""
         found: dict[str, dict[str, Any]] = {}
         before: _Members | None = None
+        if unknown := set(() if isinstance(self.modules, str) else self.modules) - set(snapshot.layers):
+            snapshot.report(self.name, f"modules are given of {', '.join(sorted(unknown))}, which are no layers here")
         for layer in self.chosen(snapshot):
             try:
                 members = self._members(layer, snapshot)
@@ -159,6 +162,8 @@ class Modularity(LayerChoice):
             return every, every
         alike = torch.zeros(len(units), dtype=torch.int64) if snapshot.target is None else snapshot.target
         second = second_half(alike).to(units.device)
+        if not bool(second.any()):
+            raise ValueError("no class has two samples: modules found on one half are measured on the other")
         return ~second, second
 
     def _modules(self, members: _Members, width: int, snapshot: Snapshot) -> Tensor:
@@ -176,21 +181,17 @@ class Modularity(LayerChoice):
 
     def _weights(self, members: _Members, rows: Tensor, snapshot: Snapshot) -> Tensor:
         units = members.units[rows]
-        shared = mutual_information(
-            units,
-            units,
-            edges=(members.edges, members.edges),
-            generator=private_generator(snapshot.seed, members.layer),
-        )
+        shared = shared_information(units, units, (members.edges, members.edges), members.layer, snapshot)
         weights = shared.value if self.weights == "information" else shared.excess.clamp(min=0)
         return (weights + weights.T) / 2
 
     def _measure(self, members: _Members, snapshot: Snapshot) -> dict[str, Any]:
-        generator = private_generator(snapshot.seed, members.layer)
         weights = self._weights(members, members.halves[1], snapshot)
-        result = modularity(weights, members.modules, num_permutations=self.num_permutations, generator=generator)
-        whole = (
-            weights if self.modules != "found" else self._weights(members, torch.ones_like(members.halves[1]), snapshot)
+        result = modularity(
+            weights,
+            members.modules,
+            num_permutations=self.num_permutations,
+            generator=private_generator(snapshot.seed, members.layer),
         )
         return {
             "modularity": result.value.cpu(),
@@ -200,7 +201,7 @@ class Modularity(LayerChoice):
             "num_modules": float(len(members.modules.unique())),
             "example_unit": members.chosen.cpu(),
             "module": members.modules.cpu(),
-            "weight": whole.float().cpu(),
+            "weight": weights.float().cpu(),
         }
 
     def _between(self, before: _Members, members: _Members) -> dict[str, Tensor]:
