@@ -49,9 +49,9 @@ def find_objective(snapshot: Snapshot, wanted: Wanted = "auto") -> Objective:
     values = snapshot.values
     if wanted != "input":
         if labels is not None and (wanted == "target" or not reproduces or _one_for_each_class(output, labels)):
-            return Objective("classes", labels)
+            return Objective("values" if output[0].numel() == 1 and not _yes_or_no(labels) else "classes", labels)
         if values is not None and values[0].numel() == output[0].numel() and not _same(values, given):
-            return Objective("values", values)
+            return Objective("classes" if _yes_or_no(values) else "values", values)
     if wanted != "target" and reproduces:
         return Objective("input", given)
     target = "there are no classes" if values is None else f"the target has shape {tuple(values.shape)}"
@@ -76,6 +76,11 @@ def _one_for_each_class(output: Tensor, labels: Tensor) -> bool:
     return columns == int(labels.max()) + 1
 
 
+def _yes_or_no(values: Tensor) -> bool:
+    """Whether every value is the answer, yes or no, to a question of its own."""
+    return bool(((values == 0) | (values == 1)).all())
+
+
 def _same(values: Tensor, given: Tensor) -> bool:
     """Whether the values to be predicted are the input itself."""
-    return values.numel() == given.numel() and bool((values.flatten(1) == given.flatten(1).to(values)).all())
+    return values.numel() == given.numel() and bool((values.flatten() == given.flatten().to(values)).all())

@@ -1,6 +1,7 @@
 """LayerInformation against NumPy's histograms of what a rewritten forward pass makes."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_all_activations_of_two_layers_binned_together(pairing):
     first = activations[0][1]
     whole = entropy_of((first.ravel(), edges_of(first)))
     assert layers["input"]["pooled_entropy"] == pytest.approx(whole)
-    for (_, before), (layer, values) in zip(activations, activations[1:], strict=False):
+    for (_, before), (layer, values) in pairwise(activations):
         x, y = values, before
         if pairing == "truncate":
             width = min(x.shape[1], y.shape[1])
