@@ -32,8 +32,9 @@ class FeatureInformation(LayerChoice):
 
     Args:
         bins: Of every feature and unit, of one width.
-        edges: ``"run"``: the bins of the first analysed epoch are kept; ``"epoch"``: laid anew each time; or a
-            range for all of them, see :class:`LayerInformation`.
+        edges: ``"epoch"``: bins go from smallest to largest value each time, so that a layer that grows tells no less;
+            ``"run"``: those of the first analysed epoch are kept; or a range for all of them, see
+            :class:`LayerInformation`.
         correction: ``"miller-madow"`` adds (bins with samples - 1) / (2N) to each entropy.
         feature_names: Names of the input's features, flattened; None: their numbers.
         pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
@@ -56,7 +57,7 @@ class FeatureInformation(LayerChoice):
     """
 
     bins: int = 10
-    edges: Edges = "run"
+    edges: Edges = "epoch"
     correction: Correction | None = None
     feature_names: Sequence[str] | None = None
     pooling: Pooling = "mean"
