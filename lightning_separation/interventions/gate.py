@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..capture.structures import first_tensor, with_first_tensor
 from .batches import Batch
-from .patching import Units, chosen_units
+from .patching import Units, chosen_units, described
 
 GATE = "gate"
 """The layer of a :class:`GatedInput` that puts the input out."""
@@ -43,10 +43,12 @@ def chosen_input(batch: Batch, argument: str | int | None) -> Tensor:
     """One of a network's inputs, ``[N, ...]``.
 
     Raises:
-        ValueError: If there is none of that name or at that place, or it has not one row for each sample.
+        ValueError: If there is none of that name or at that place, or it is not dense with one row for each sample.
     """
     call = batch.args, batch.kwargs
     tensor = _tensor_at(call, _place(call, argument))
+    if tensor.layout != torch.strided:
+        raise ValueError(f"the input is {tensor.layout}: give a dense tensor")
     if not tensor.ndim or len(tensor) != batch.size:
         raise ValueError(f"the input has shape {tuple(tensor.shape)}, not one row for each of {batch.size} samples")
     return tensor
@@ -89,15 +91,14 @@ class PermutedFeatures:
         axes = self._inputs[0].ndim
         self.axis = axis if axis is not None else 1 if axes >= 4 else axes - 1
         self.repeats = repeats
+        if odd := [x for x in self._inputs if x.ndim != axes]:
+            raise ValueError(f"inputs have {axes} axes or {odd[0].ndim}: features must be on the same one in all")
         widths = sorted({x.shape[self.axis] for x in self._inputs})
         if len(widths) > 1 or widths == [0]:
             raise ValueError(
                 f"inputs have {' or '.join(map(str, widths))} features: each must be there for every sample"
             )
-        chosen = range(widths[0]) if groups is None else groups
-        self.groups = [chosen_units([group] if isinstance(group, int) else group, widths[0]) for group in chosen]
-        if empty := [place for place, group in enumerate(self.groups) if not len(group)]:
-            raise ValueError(f"groups: number {empty[0]} has no feature")
+        self.groups = _members(groups, widths[0])
         self.single = all(len(group) == 1 for group in self.groups)
         self.columns = torch.tensor([int(group[0]) for group in self.groups], dtype=torch.int64)
         self._mask = torch.zeros(len(self.groups), widths[0], dtype=torch.bool)
@@ -137,6 +138,23 @@ class PermutedFeatures:
         return torch.where(mask.to(x.device), self.permuted(batch, repeats), x)
 
 
+def _members(groups: Sequence[Units] | None, width: int) -> list[Tensor]:
+    """Feature numbers of each group, int64."""
+    if groups is None:
+        return list(torch.arange(width).unsqueeze(1))
+    if isinstance(groups, str | Mapping) or not isinstance(groups, Iterable):
+        raise ValueError(f"groups must be lists of features, [[0], [1, 2], ...], not {described(groups)}")
+    found = []
+    for place, group in enumerate(groups):
+        try:
+            found.append(chosen_units([group] if isinstance(group, int) else group, width))
+        except ValueError as error:
+            raise ValueError(f"groups: number {place}, of features as units: {error}") from None
+        if not len(found[-1]):
+            raise ValueError(f"groups: number {place} has no feature")
+    return found
+
+
 def _pools(inputs: Sequence[Tensor]) -> dict[torch.Size, Tensor]:
     """All samples whose inputs have the same shape."""
     by_shape: dict[torch.Size, list[Tensor]] = {}
@@ -150,6 +168,8 @@ def _place(call: _Call, argument: str | int | None) -> tuple[str | int, ...]:
     args, kwargs = call
     if argument is None:
         return ()
+    if isinstance(argument, bool) or not isinstance(argument, str | int):
+        raise ValueError(f"argument must be a name, or the position of an argument, not {described(argument)}")
     if isinstance(argument, int):
         if 0 <= argument < len(args):
             return 0, argument
@@ -159,7 +179,7 @@ def _place(call: _Call, argument: str | int | None) -> tuple[str | int, ...]:
     for place, value in enumerate(args):
         if isinstance(value, MutableMapping) and argument in value:
             return 0, place, argument
-    known = [*kwargs, *(key for value in args if isinstance(value, Mapping) for key in value)]
+    known = [*kwargs, *(key for value in args if isinstance(value, MutableMapping) for key in value)]
     raise ValueError(f"argument={argument!r}: the network is given {', '.join(map(str, known)) or 'none by name'}")
 
 

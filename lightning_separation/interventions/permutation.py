@@ -215,7 +215,8 @@ class FeaturePermutation:
         self, run: CleanRun, features: PermutedFeatures, number: int
     ) -> Iterator[tuple[Tensor, Tensor, Copies]]:
         """The network on permuted inputs: which groups and which repeats, ``[copies]`` each, and what it returned."""
-        at_once = run.at_once(GATE)
+        room = run.outputs_at_once * run.output.numel()  # inputs take it too, also where nothing is known to read them
+        at_once = min(run.at_once(GATE), max(room // run.clean(GATE)[0].numel(), 1))
         suffix = run.suffix(GATE)
         once = suffix is not None and len(suffix.marks) == 1
         if once and features.single and len(features.varying) >= at_once:
@@ -268,7 +269,7 @@ class _Reproduction:
                 f"without a target the input is to be reproduced, but an output of shape {tuple(run.output.shape)} "
                 f"does not fit an input of shape {tuple(inputs.shape)}; give target= or loss="
             )
-        self._loss = loss
+        self._loss, self._shape = loss, inputs.shape
         self._clean = self._errors(Copies(run.output.unsqueeze(0), lambda _: run.returned), inputs.unsqueeze(0))
         self.clean = torch.stack([self._clean.mean(), self._clean.new_tensor(torch.nan)])
 
@@ -280,8 +281,14 @@ class _Reproduction:
     def _errors(self, copies: Copies, inputs: Tensor) -> Tensor:
         """``[copies, N]`` float64."""
         if self._loss is None:
-            return relative_error(copies.outputs.flatten(2), inputs.flatten(2))
-        return torch.stack([own_losses(self._loss, copies.returned(i), x, len(x)) for i, x in enumerate(inputs)])
+            return relative_error(_flat(copies.outputs), _flat(inputs))
+        given = inputs.view(-1, *self._shape)  # features of an input [N] come as [N, 1]
+        return torch.stack([own_losses(self._loss, copies.returned(i), x, len(x)) for i, x in enumerate(given)])
+
+
+def _flat(rows: Tensor) -> Tensor:
+    """``[copies, N, ...]`` as ``[copies, N, n]``."""
+    return rows.reshape(*rows.shape[:2], -1)
 
 
 def _instead(permuted: Tensor, _: Tensor) -> Tensor:
