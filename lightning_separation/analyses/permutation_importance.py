@@ -190,8 +190,8 @@ class PermutationImportance(LayerChoice):
         if shared := [", ".join(names[i] for i in group) for group in together if len(group) > 1]:
             more = f" and {len(shared) - _MOST_NAMED} groups more" if len(shared) > _MOST_NAMED else ""
             told = (
-                f"features correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. Each alone is misjudged, as "
-                'the others stand in for it or contradict it; groups="correlated" shuffles them together'
+                f"features correlated above {_CORRELATED}: {'; '.join(shared[:_MOST_NAMED])}{more}. Each alone is "
+                'misjudged, as the others stand in for it or contradict it; groups="correlated" shuffles them together'
             )
             snapshot.report(self.name, told, harmless=True)
         return alone, names
