@@ -144,14 +144,14 @@ class PermutationImportance(LayerChoice):
                 self.name, f"{work.whole}; the whole network is run for each feature and repeat", harmless=True
             )
         found = {
-            "importance": effects.loss,
-            "output_change": effects.outputs,
+            "importance": effects.loss.cpu(),
+            "output_change": effects.outputs.cpu(),
             "output_std": work.clean_outputs.double().std(0),
             "clean_loss": work.clean_loss,
             "objective": objective.code,
         }
         if objective.kind != "input" and work.clean_accuracy == work.clean_accuracy:
-            found |= {"accuracy": effects.accuracy, "clean_accuracy": work.clean_accuracy}
+            found |= {"accuracy": effects.accuracy.cpu(), "clean_accuracy": work.clean_accuracy}
         return Findings(self.axes, {INPUT: found}, self._labels(names, effects.outputs.shape[1], objective, snapshot))
 
     def _affordable(self, num_groups: int, snapshot: Snapshot) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_positive
+from ..functional._inputs import device_of
 from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
 from .gate import GATE, GatedInput, PermutedFeatures, chosen_input
@@ -22,6 +23,8 @@ from .without_units import WithoutUnits
 
 class PermutationEffects(NamedTuple):
     """What changes when features are permuted; F features or groups of them, permuted minus clean, NaN where undefined.
+
+    On the device of the network's output.
 
     Attributes:
         loss: ``[F, repeats]`` float64, positive = worse without; where the network is to reproduce its input, its
@@ -200,8 +203,9 @@ class FeaturePermutation:
         self.clean_loss, self.clean_accuracy = clean.tolist()
         self.clean_outputs = torch.cat(outputs)
         scores[clean.isnan()] = torch.nan
-        loss, accuracy = scores
-        return PermutationEffects(loss, accuracy, torch.stack(changes).sum(0))
+        device = device_of(run.output)
+        loss, accuracy = scores.to(device)
+        return PermutationEffects(loss, accuracy, torch.stack(changes).sum(0).to(device))
 
     def _readout(self, run: CleanRun, batch: Batch) -> Readout:
         return Readout("values") if self._reproduces else run.readout(batch.target, self._loss)

@@ -8,10 +8,14 @@ from torch import nn
 from lightning_separation import (
     Ablation,
     DirectionAblation,
+    FeatureInformation,
     GroupAblation,
     HenzePenrose,
     InputFeatures,
+    LayerInformation,
+    Modularity,
     NextLayerEffect,
+    PermutationImportance,
     Selectivity,
     SeparationMonitor,
     Significance,
@@ -20,7 +24,12 @@ from lightning_separation import (
     load_run,
     trace_path,
 )
-from lightning_separation.interventions import ablation_deltas, remove_direction, search_direction
+from lightning_separation.interventions import (
+    ablation_deltas,
+    permutation_effects,
+    remove_direction,
+    search_direction,
+)
 from lightning_separation.metrics import ClassSelectivity, HenzePenroseDivergence, NeuronSignificance
 from tests.helpers import Classifier, blobs, loader, mlp, trainer
 
@@ -110,6 +119,10 @@ EVERY = [
     lambda: DirectionAblation(directions=["random", "principal", "class_means", "search"], count=8),
     lambda: GroupAblation(fraction=1),
     lambda: NextLayerEffect(fraction=1),
+    LayerInformation,
+    Modularity,
+    lambda: PermutationImportance(repeats=3),
+    FeatureInformation,
 ]
 HIDDEN = {"mlp": "1", "images": "1", "encoder": "2.layers.0", "lstm": "1"}
 
@@ -183,6 +196,54 @@ def test_search_for_a_direction(kind, guard):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("correction", [None, "miller-madow"])
+def test_information(correction):
+    x, y = layer(3, 50, 24)
+    edges = functional.bin_edges(x)
+    for other in (x[:, :7].relu(), y):
+        on_gpu, on_cpu = (
+            functional.mutual_information(a, b, correction=correction, generator=torch.Generator().manual_seed(0))
+            for a, b in ((x.cuda(), other.cuda()), (x, other))
+        )
+        assert_same(on_gpu, on_cpu)
+    torch.testing.assert_close(functional.entropy(x.cuda(), edges=edges).cpu(), functional.entropy(x, edges=edges))
+    for pairing in ("truncate", "all"):
+        a, b = x[:, :9], x[:, 9:]
+        found, expected = (
+            functional.pooled_information(*both, pairing=pairing) for both in ((a.cuda(), b.cuda()), (a, b))
+        )
+        assert_same(found, expected)
+
+
+def test_modules():
+    shared = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(6, 1)
+    x = shared + 0.3 * torch.randn(200, 24, generator=torch.Generator().manual_seed(1))
+    weights = functional.mutual_information(x, x).value
+    modules = functional.find_modules(weights)
+    assert torch.equal(functional.find_modules(weights.cuda()).cpu(), modules)
+    on_gpu, on_cpu = (
+        functional.modularity(w, m, generator=torch.Generator().manual_seed(0))
+        for w, m in ((weights.cuda(), modules.cuda()), (weights, modules))
+    )
+    assert_same(on_gpu, on_cpu)
+    on_device = x.cuda().requires_grad_()
+    loss = functional.modularity_loss(on_device, on_device, range(6), range(6))
+    loss.backward()
+    torch.testing.assert_close(loss.cpu(), functional.modularity_loss(x, x, range(6), range(6)), rtol=1e-4, atol=1e-5)
+    assert bool(on_device.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("target", [blobs().tensors[1], None])
+def test_permutation_effects(target):
+    x, network = blobs().tensors[0], mlp(6, 6 if target is None else 3)
+    on_cpu = permutation_effects(network, x, target, repeats=5)
+    found = permutation_effects(network.cuda(), x.cuda(), None if target is None else target.cuda(), repeats=5)
+    for name, expected in on_cpu._asdict().items():
+        actual = getattr(found, name)
+        assert actual.device.type == "cuda", name
+        torch.testing.assert_close(actual.cpu(), expected, rtol=1e-3, atol=1e-4, equal_nan=True, msg=name)
+
+
 def fit(folder, accelerator, **settings):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 8, 3), nn.ReLU(inplace=True), nn.Flatten(), mlp(32, 3))
@@ -195,8 +256,8 @@ def fit(folder, accelerator, **settings):
 
 
 def troubles(record):
-    """What went wrong, but for layers whose units are all of one kind."""
-    return [note for note in record.notes if "too few" not in note]
+    """What went wrong, but for layers whose units are all of one kind, or grow."""
+    return [note for note in record.notes if "too few" not in note and "outside the bins" not in note]
 
 
 def test_the_monitor_in_a_trainer(tmp_path):
