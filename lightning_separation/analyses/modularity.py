@@ -132,7 +132,13 @@ class Modularity(LayerChoice):
             snapshot.report(self.name, f"modules are given of {', '.join(sorted(unknown))}, which are no layers here")
         for layer in self.chosen(snapshot):
             try:
-                members = self._members(layer, snapshot)
+                units = snapshot.units(layer, self.pooling)
+                varying = _varying(units)
+                if len(varying) < 2:
+                    told = f"{len(varying)} of its {units.shape[1]} units vary: there is nothing to divide"
+                    snapshot.report(layer, f"{self.name}: {told}", harmless=True)
+                    continue
+                members = self._members(layer, units, varying, snapshot)
                 found[layer] = self._measure(members, snapshot)
                 if before is not None:
                     found[layer] |= self._between(before, members)
@@ -143,12 +149,7 @@ class Modularity(LayerChoice):
                 snapshot.report(layer, f"{self.name}: {reason_of(error)}")
         return Findings(self.axes, found)
 
-    def _members(self, layer: str, snapshot: Snapshot) -> _Members:
-        units = snapshot.units(layer, self.pooling)
-        low, high = units.aminmax(dim=0)
-        varying = ((low < high) & low.isfinite() & high.isfinite()).nonzero().squeeze(1)
-        if len(varying) < 2:
-            raise ValueError(f"{len(varying)} of its {units.shape[1]} units vary: there is nothing to divide")
+    def _members(self, layer: str, units: Tensor, varying: Tensor, snapshot: Snapshot) -> _Members:
         some = varying[evenly_spaced(len(varying), self.max_units).to(varying.device)]
         edges, all_edges = self._run_bins.of_units(layer, units)[some], self._run_bins.of_layer(layer, units)
         members = _Members(layer, units[:, some], some, edges, all_edges, self._halves(units, snapshot))
@@ -237,6 +238,12 @@ class Modularity(LayerChoice):
         own = before.modules.unique()
         means = torch.stack([shared[before.modules == label].mean(0) for label in own])
         return {label: int(own[means[:, members.modules == label].mean(1).argmax()]) for label in labels}
+
+
+def _varying(units: Tensor) -> Tensor:
+    """Which units do not have the same value for every sample, nor NaN or infinite ones, ``[k]`` int64."""
+    low, high = units.aminmax(dim=0)
+    return ((low < high) & low.isfinite() & high.isfinite()).nonzero().squeeze(1)
 
 
 @dataclass
