@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from numpy.typing import NDArray
+
+
+def number(values: Mapping[str, NDArray], quantity: str) -> float:
+    """A number of a layer; NaN if it has none."""
+    return values[quantity].item() if quantity in values else math.nan
 
 
 def plain(value: Any, digits: str = ".3g") -> str:

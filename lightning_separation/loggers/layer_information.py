@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..plots import information_depth, information_epochs, information_plane
 from ..records import Record
-from .cells import percent, plain
+from .cells import number, percent, plain
 from .display import Display, History, Table, prefixed, title
 
 _SCALARS = {
@@ -56,7 +56,7 @@ def display(record: Record, history: History, name: str) -> Display:
         quantity: {label: numbers.get(quantity, {}) for label, numbers in history.items()}
         for quantity in ("entropy_mean", "label_excess_mean")
     }
-    with_classes = any(np.isfinite(_number(values, "label_excess_mean")) for values in layers.values())
+    with_classes = any(np.isfinite(number(values, "label_excess_mean")) for values in layers.values())
     if with_classes:
         shown.figures[f"{figures}/plane"] = partial(
             information_plane,
@@ -69,7 +69,7 @@ def display(record: Record, history: History, name: str) -> Display:
             information_epochs, curves["entropy_mean"], title=title(name, "Entropy of the layers", record)
         )
     means = {
-        quantity: {layer: _number(values, quantity) for layer, values in layers.items()}
+        quantity: {layer: number(values, quantity) for layer, values in layers.items()}
         for quantity in _SCALARS.values()
     }
     shown.figures[f"{figures}/depth"] = partial(
@@ -88,43 +88,39 @@ def _finite(values: NDArray) -> NDArray:
     return values[np.isfinite(values)]
 
 
-def _number(values: Mapping[str, NDArray], quantity: str) -> float:
-    """A number of a layer, NaN if it has none."""
-    return values[quantity].item() if quantity in values else np.nan
-
-
 def _class_entropy(layers: Mapping[str, Mapping[str, NDArray]]) -> float:
     """Of all layers the same, where it is known."""
-    known = [entropy for values in layers.values() if np.isfinite(entropy := _number(values, "label_entropy"))]
+    known = [entropy for values in layers.values() if np.isfinite(entropy := number(values, "label_entropy"))]
     return known[0] if known else np.nan
 
 
 def _layers(record: Record, layers: Mapping[str, Mapping[str, NDArray]], with_classes: bool) -> Table:
     rows = []
     for layer, values in layers.items():
-        row = [layer, str(len(values.get("entropy", []))), plain(_number(values, "entropy_mean"))]
-        row.append(plain(_number(values, "previous_excess_mean")))
+        row = [layer, str(len(values.get("entropy", []))), plain(number(values, "entropy_mean"))]
+        row.append(plain(number(values, "previous_excess_mean")))
         if with_classes:
-            row += [plain(_number(values, "label_excess_mean")), _best(values.get("label_excess", np.empty(0)))]
+            row += [plain(number(values, "label_excess_mean")), _best(values.get("label_excess", np.empty(0)))]
         pooled = ("pooled_entropy", "pooled_conditional_entropy", "pooled_information")
         rows.append(
-            [*row, *(plain(_number(values, quantity)) for quantity in pooled), percent(_number(values, "outside"))]
+            [*row, *(plain(number(values, quantity)) for quantity in pooled), percent(number(values, "outside"))]
         )
-    header = ["layer", "units", "entropy of a unit", "information with the layer before"]
-    header += ["with the classes", "unit that tells most about them"] if with_classes else []
-    header += ["pooled entropy", "given the layer before", "pooled information", "outside the bins"]
+    header = ["layer", "units", "entropy", "with layer before"]
+    header += ["with classes", "best unit"] if with_classes else []
+    header += ["pooled entropy", "given layer before", "pooled information", "outside"]
     caption = (
-        f"What the units tell, {record.when}: in nats, by bins that stay the same in a run, means over the units of a "
-        "layer. Information is what exceeds that with shuffled values, so it is about 0 where there is none. "
+        f"What the units tell, {record.when}, in nats: means over the units of a layer. Information, with the layer before"
+        f"{' and with the classes' * with_classes}, is what exceeds that with shuffled values, so it is about 0 where "
+        "there is none. "
     )
     if with_classes:
         caption += (
             "No unit can tell more about the classes than their entropy, "
-            f"H(classes) = {plain(_class_entropy(layers))} nats. "
+            f"H(classes) = {plain(_class_entropy(layers))} nats; the best unit tells most. "
         )
     caption += (
-        "Pooled: all activations of a layer and of the one before binned together, not over shuffled ones. Outside the "
-        "bins: values that the bins of the run do not reach."
+        "Pooled: all activations of a layer and of the one before binned together, not over shuffled ones. Outside: "
+        "share of the values that lie beyond the bins and count to the outermost."
     )
     return Table(header, rows, caption)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..plots import modularity_by_layer, module_matrix
 from ..records import Record
-from .cells import plain, signed
+from .cells import number, plain, signed
 from .display import Display, History, Table, prefixed, title
 
 _COMPARISONS = {
@@ -51,10 +51,10 @@ def display(record: Record, history: History, name: str) -> Display:
                 values["weight"],
                 values["module"],
                 [str(unit) for unit in values["example_unit"].tolist()],
-                title=title(name, f"Modules of {layer}", record, f"Q = {plain(_number(values, 'modularity'))}"),
+                title=title(name, f"Modules of {layer}", record, f"Q = {plain(number(values, 'modularity'))}"),
             )
     numbers = [
-        {layer: _number(values, quantity) for layer, values in layers.items()}
+        {layer: number(values, quantity) for layer, values in layers.items()}
         for quantity in ("modularity", "null_mean", "null_std")
     ]
     shown.figures[f"{figures}/layers"] = partial(
@@ -67,28 +67,23 @@ def display(record: Record, history: History, name: str) -> Display:
     return shown
 
 
-def _number(values: Mapping[str, NDArray], quantity: str) -> float:
-    """A number of a layer, NaN if it has none."""
-    return values[quantity].item() if quantity in values else np.nan
-
-
 def _told(values: Mapping[str, NDArray]) -> str:
     """How many modules, and how likely by chance."""
-    modules = plain(_number(values, "num_modules"), ".0f")
-    return f"{modules} module{'' if modules == '1' else 's'}, p = {plain(_number(values, 'p_value'), '.2g')}"
+    modules = plain(number(values, "num_modules"), ".0f")
+    return f"{modules} module{'' if modules == '1' else 's'}, p = {plain(number(values, 'p_value'), '.2g')}"
 
 
 def _layers(record: Record, layers: Mapping[str, Mapping[str, NDArray]]) -> Table:
     compared = any(quantity in values for values in layers.values() for quantity in _COMPARISONS)
     rows = []
     for layer, values in layers.items():
-        shuffled = f"{plain(_number(values, 'null_mean'))} ± {plain(_number(values, 'null_std'), '.2g')}"
+        shuffled = f"{plain(number(values, 'null_mean'))} ± {plain(number(values, 'null_std'), '.2g')}"
         sizes = np.sort(np.unique(values.get("module", np.empty(0)), return_counts=True)[1])[::-1]
         largest = ", ".join(str(size) for size in sizes[:_MOST_SIZES]) + (", …" if len(sizes) > _MOST_SIZES else "")
-        row = [layer, plain(_number(values, "modularity")), shuffled, plain(_number(values, "p_value"), ".2g")]
-        row += [plain(_number(values, "num_modules"), ".0f"), largest or "–"]
+        row = [layer, plain(number(values, "modularity")), shuffled, plain(number(values, "p_value"), ".2g")]
+        row += [plain(number(values, "num_modules"), ".0f"), largest or "–"]
         if compared:
-            row += [signed(_number(values, quantity)) for quantity in _COMPARISONS]
+            row += [signed(number(values, quantity)) for quantity in _COMPARISONS]
         rows.append(row)
     header = ["layer", "modularity Q", "shuffled", "p-value", "modules", "units in them"]
     caption = (
