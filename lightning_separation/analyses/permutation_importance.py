@@ -126,7 +126,9 @@ class PermutationImportance(LayerChoice):
         target = None if reproduces else objective.target
         batches = sample_batches(snapshot, self.max_samples, self.name, target)
         inputs = [chosen_input(batch, self.argument) for batch in batches]
-        axis = snapshot.unit_axis(INPUT) if self.argument is None else None
+        # Inputs whose length differs from batch to batch are held without that axis.
+        as_held = self.argument is None and inputs[0].ndim == snapshot.activations(INPUT).ndim
+        axis = snapshot.unit_axis(INPUT) if as_held else None
         groups, names = self._groups(inputs, axis, snapshot)
         work = FeaturePermutation(
             snapshot.network,
