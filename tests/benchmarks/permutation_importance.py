@@ -7,7 +7,10 @@ cross-entropy, or, where the network is to reproduce its input, the relative err
 (``n_jobs=1``) gets the network as an estimator with a scorer that calls torch on its array in place and does nothing
 else; beside it with its own ``neg_log_loss`` and the network's ``predict_proba``. This package yields accuracies and
 the change of each output as well. Times are medians; permutations are not the same, so the importances are compared by
-the largest difference of their means, in standard errors of it.
+the largest difference of their means, in standard errors of it. A round of the largest takes minutes.
+
+On dense noise only the first layer is cheaper here: of MLP 784-512-512-10 two fifths of the arithmetic are left, all in
+the second layer, so no exact method beats a scorer that is nothing but the network by more than about 2.5 times.
 """
 
 from __future__ import annotations
