@@ -10,7 +10,8 @@ the change of each output as well. Times are medians; permutations are not the s
 the largest difference of their means, in standard errors of it. A round of the largest takes minutes.
 
 On dense noise only the first layer is cheaper here: of MLP 784-512-512-10 two fifths of the arithmetic are left, all in
-the second layer, so no exact method beats a scorer that is nothing but the network by more than about 2.5 times.
+the second layer, so as long as that is run whole, a scorer that is nothing but the network is beaten by 2.5 times at
+most.
 """
 
 from __future__ import annotations
