@@ -9,7 +9,7 @@ from torch import Tensor
 from ..capture import INPUT, Snapshot
 from ..capture.structures import output_tensor
 from ..interventions.batches import Batch, running
-from ..interventions.outcomes import readout_of
+from ..interventions.outcomes import is_yes_or_no, readout_of
 from ..records import OBJECTIVES
 
 Wanted = Literal["auto", "target", "input"]
@@ -49,9 +49,9 @@ def find_objective(snapshot: Snapshot, wanted: Wanted = "auto") -> Objective:
     values = snapshot.values
     if wanted != "input":
         if labels is not None and (wanted == "target" or not reproduces or _one_for_each_class(output, labels)):
-            return Objective("values" if output[0].numel() == 1 and not _yes_or_no(labels) else "classes", labels)
+            return Objective("values" if output[0].numel() == 1 and not is_yes_or_no(labels) else "classes", labels)
         if values is not None and values[0].numel() == output[0].numel() and not _same(values, given):
-            return Objective("classes" if _yes_or_no(values) else "values", values)
+            return Objective("classes" if is_yes_or_no(values) else "values", values)
     if wanted != "target" and reproduces:
         return Objective("input", given)
     target = "there are no classes" if values is None else f"the target has shape {tuple(values.shape)}"
@@ -74,11 +74,6 @@ def _one_for_each_class(output: Tensor, labels: Tensor) -> bool:
         return False
     columns = 2 if readout.class_axis is None else output.shape[readout.class_axis]
     return columns == int(labels.max()) + 1
-
-
-def _yes_or_no(values: Tensor) -> bool:
-    """Whether every value is the answer, yes or no, to a question of its own."""
-    return bool(((values == 0) | (values == 1)).all())
 
 
 def _same(values: Tensor, given: Tensor) -> bool:

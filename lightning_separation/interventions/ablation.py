@@ -233,7 +233,7 @@ class UnitAblation:
         screen: float | None,
         max_forwards: int | None,
     ) -> _Plan:
-        readout = self._readout or run.readout(batches[0].target, self._loss)
+        readout = self._readout or run.readout(batches, self._loss)
         device = run.output.device
         chosen: dict[str, Tensor] = {}
         for layer in self._layers:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..capture.structures import map_tensors, output_tensor
 from .batches import Batch, Context, running
-from .outcomes import Loss, MadeBy, Readout, readout_of
+from .outcomes import Loss, MadeBy, Readout, is_yes_or_no, readout_of
 from .patching import Edit, unit_edit
 from .suffix import Suffix
 from .tape import Tape
@@ -111,18 +111,26 @@ class CleanRun:
         if unseen:
             self.whole = dict.fromkeys(layers, unseen)
 
-    def readout(self, target: Tensor | None, loss: Loss | None = None) -> Readout:
+    def readout(self, batches: Sequence[Batch], loss: Loss | None = None) -> Readout:
         """How to read the output; as plain values if that is not clear and the user has a loss.
+
+        Args:
+            batches: All that will be run, this one first.
+            loss: The user's own.
 
         Raises:
             ValueError: If it is not clear.
         """
         try:
-            return readout_of(self.output, target, made_by=self.made_by)
+            readout = readout_of(self.output, batches[0].target, made_by=self.made_by)
         except ValueError:
             if loss is None:
                 raise
             return Readout("values")
+        others = [batch.target for batch in batches[1:] if batch.target is not None]
+        if readout.class_axis is None and not all(is_yes_or_no(target) for target in others):
+            return Readout("values")
+        return readout
 
     @property
     def order(self) -> list[str]:

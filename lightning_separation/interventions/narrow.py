@@ -288,7 +288,7 @@ def _linear(step: _Step) -> Tensor | None:
     copies, added = len(step.units), step.added.flatten(0, -2)
     clean = step.after.flatten(0, -2)
     if step.width == 1:
-        whole = torch.addcmul(clean, added.t().unsqueeze(2), rows.unsqueeze(1))
+        whole = torch.addcmul(clean, added.t().contiguous().unsqueeze(2), rows.unsqueeze(1))
     else:
         columns = added.unflatten(1, (copies, step.width)).transpose(0, 1)
         whole = torch.baddbmm(clean.expand(copies, *clean.shape), columns, rows.unflatten(0, (copies, step.width)))

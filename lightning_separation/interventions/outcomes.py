@@ -143,7 +143,7 @@ def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy 
             f"an output of shape {tuple(output.shape)} does not fit a target of shape {tuple(target.shape)} and "
             f"{target.dtype}; give loss=, or the target as classes"
         )
-    if integral and bool(((target == 0) | (target == 1)).all()):
+    if integral and is_yes_or_no(target):
         return _binary(output, made_by)
     if target.is_floating_point() and any(_gives_shares(target, axis) for axis in {1, target.ndim - 1}):
         raise ValueError(
@@ -151,6 +151,11 @@ def readout_of(output: Tensor, target: Tensor | None = None, *, made_by: MadeBy 
             "do; their loss is not clear, give loss="
         )
     return Readout("values")
+
+
+def is_yes_or_no(target: Tensor) -> bool:
+    """Whether every number is the answer, yes or no, to a question of its own."""
+    return bool(((target == 0) | (target == 1)).all())
 
 
 class _Terms(NamedTuple):
@@ -173,15 +178,23 @@ class Comparison:
         target: ``[N, ...]``; None: no loss, no accuracy.
         loss: A loss of the user's own.
         returned: All that the network returned, for such a loss.
+        distributions: Whether to compare the distributions; else KL and entropy are NaN.
 
     Raises:
         ValueError: If ``loss`` does not give one number for each sample.
     """
 
     def __init__(
-        self, readout: Readout, output: Tensor, target: Tensor | None, loss: Loss | None = None, returned: Any = None
+        self,
+        readout: Readout,
+        output: Tensor,
+        target: Tensor | None,
+        loss: Loss | None = None,
+        returned: Any = None,
+        *,
+        distributions: bool = True,
     ) -> None:
-        self._readout, self._loss, self._given = readout, loss, target
+        self._readout, self._loss, self._given, self._distributions = readout, loss, target, distributions
         unread = target is None or (loss is not None and readout.kind == "values")
         self._target = None if target is None or unread else readout.targets(target, output)
         self._clean = self._terms(output.unsqueeze(0), lambda _: returned)
@@ -222,7 +235,7 @@ class Comparison:
     def _terms(self, outputs: Tensor, returned: Callable[[int], Any]) -> _Terms:
         loss = correct = entropy = torch.full(outputs.shape[:2], torch.nan, dtype=torch.float64, device=outputs.device)
         logs = self._readout.log_probabilities(outputs)
-        if logs is not None:
+        if logs is not None and self._distributions:
             entropy = -(logs.exp() * logs).sum(-1)
         if self._target is not None:
             loss = _losses(logs, outputs, self._target)
@@ -236,7 +249,7 @@ class Comparison:
             size = outputs.shape[1]
             losses = [own_losses(self._loss, returned(copy), self._given, size) for copy in range(len(outputs))]
             loss = torch.stack(losses).to(outputs.device)
-        return _Terms(loss, correct, entropy, logs)
+        return _Terms(loss, correct, entropy, logs if self._distributions else None)
 
 
 def relative_error(output: Tensor, given: Tensor) -> Tensor:
@@ -255,7 +268,7 @@ def relative_error(output: Tensor, given: Tensor) -> Tensor:
     """
     length = given.double().norm(dim=-1)
     error = (output.double() - given.double()).norm(dim=-1)
-    return torch.where(length > 0, 100 * error / length, 0.0)
+    return torch.where(length == 0, 0.0, 100 * error / length)
 
 
 def own_losses(loss: Loss, returned: Any, target: Tensor | None, size: int) -> Tensor:
@@ -307,8 +320,7 @@ def _gives_shares(target: Tensor, axis: int) -> bool:
 
 
 def _is_one_hot(target: Tensor, axis: int) -> bool:
-    is_binary = bool(((target == 0) | (target == 1)).all())
-    return target.ndim > 1 and target.shape[axis] > 1 and is_binary and bool((target.sum(axis) == 1).all())
+    return target.ndim > 1 and target.shape[axis] > 1 and is_yes_or_no(target) and bool((target.sum(axis) == 1).all())
 
 
 def _log_softmax(scores: Tensor) -> Tensor:

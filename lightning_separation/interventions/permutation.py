@@ -187,7 +187,7 @@ class FeaturePermutation:
         readout: Readout | None = None
         for number, batch in enumerate(batches):
             run = CleanRun(self._gated, [GATE], batch, {GATE: features.axis}, self._forward_context)
-            readout = readout or self._readout(run, batch)
+            readout = readout or self._readout(run, batches)
             judge = self._judge(run, batch, readout)
             clean += judge.clean.cpu() * (batch.size / total)
             outputs.append(_outputs_last(run.output, run.output.ndim, readout).flatten(0, -2).cpu())
@@ -207,12 +207,14 @@ class FeaturePermutation:
         loss, accuracy = scores.to(device)
         return PermutationEffects(loss, accuracy, torch.stack(changes).sum(0).to(device))
 
-    def _readout(self, run: CleanRun, batch: Batch) -> Readout:
-        return Readout("values") if self._reproduces else run.readout(batch.target, self._loss)
+    def _readout(self, run: CleanRun, batches: Sequence[Batch]) -> Readout:
+        return Readout("values") if self._reproduces else run.readout(batches, self._loss)
 
     def _judge(self, run: CleanRun, batch: Batch, readout: Readout) -> _Prediction | _Reproduction:
         if not self._reproduces:
-            return _Prediction(Comparison(readout, run.output, batch.target, self._loss, run.returned))
+            return _Prediction(
+                Comparison(readout, run.output, batch.target, self._loss, run.returned, distributions=False)
+            )
         return _Reproduction(run, chosen_input(batch, self._argument), self._loss)
 
     def _copies(

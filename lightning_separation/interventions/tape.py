@@ -282,6 +282,11 @@ def _changed_in_place(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
     return changed
 
 
+def _types(func: Any) -> list[str]:
+    """Of its arguments."""
+    return [str(argument.type) for argument in func._schema.arguments]
+
+
 def _out_of_place(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changed: Sequence[Tensor]
 ) -> tuple[str, Callable[..., Any]]:
@@ -289,6 +294,9 @@ def _out_of_place(
     name = func.overloadpacket.__name__
     packet = getattr(torch.ops.aten, name[:-1], None) if name.endswith("_") else None
     other = getattr(packet, func._overloadname, None)
+    # One of that name may take its arguments the other way round: pow(number, tensor) beside pow_(tensor, number).
+    if other is not None and _types(other) != _types(func):
+        other = None
     if other is not None and len(changed) == 1 and changed[0] is args[0]:
         dtype = changed[0].dtype
 

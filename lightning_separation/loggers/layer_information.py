@@ -110,8 +110,8 @@ def _layers(record: Record, layers: Mapping[str, Mapping[str, NDArray]], with_cl
     header += ["pooled entropy", "given layer before", "pooled information", "outside"]
     caption = (
         f"What the units tell, {record.when}, in nats: means over the units of a layer. Information, with the layer "
-        f"before{' and with the classes' * with_classes}, is what exceeds that with shuffled values, so it is about 0 where "
-        "there is none. "
+        f"before{' and with the classes' * with_classes}, is what exceeds that with shuffled values, so it is about 0 "
+        "where there is none. "
     )
     if with_classes:
         caption += (

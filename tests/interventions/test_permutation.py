@@ -487,7 +487,6 @@ def test_rows_that_are_not_finite(bad):
     close(permutation_importance(blind, x, TARGET, repeats=REPEATS), plain(blind, x, losses(TARGET)))
 
 
-@pytest.mark.xfail(strict=True, reason="relative_error takes a length that is NaN for one that is zero")
 def test_the_relative_error_of_what_is_not_a_number_is_none():
     assert relative_error(torch.ones(2), torch.tensor([1.0, torch.nan])).isnan()
 
@@ -903,10 +902,6 @@ def test_batches_that_do_not_fit_together(second, match):
         work.effects([Batch.of(ROWS, TARGET), Batch.of(second, TARGET)], 2)
 
 
-# ---- known to be wrong
-
-
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="the tape takes x.pow_(2) for pow(number, tensor)")
 def test_powers_in_place():
     network = module(lambda self, x: self.fc(x.pow_(2)), fc=mlp(5, 6, 3))
     close(permutation_importance(network, ROWS, TARGET, repeats=REPEATS), plain(network, ROWS, losses(TARGET)))
