@@ -163,7 +163,7 @@ class Capture:
             self.explicit,
             self.seed,
             shows_progress,
-            no_classes=self._no_classes,
+            no_classes="" if labels is not None else self._no_classes or "in the first pass targets were no classes",
             values=torch.cat(self._values) if labels is None and self._values else None,
         )
 
@@ -175,17 +175,15 @@ class Capture:
             return None
 
     def _batch_labels(self, target: Tensor | None) -> Tensor | None:
-        if self._labels is None:
-            return None
         try:
-            if target is not None:
-                return as_labels(target)
+            labels = None if target is None else as_labels(target)
         except NoClassesError as error:
-            self._no_classes = str(error)
-        self._labels = None
-        if not self.sample.chosen:
-            self.sample.labels = None
-        return None
+            self._no_classes, labels = self._no_classes or str(error), None
+        if labels is None or self._labels is None:
+            self._labels = labels = None
+            if not self.sample.chosen:
+                self.sample.labels = None
+        return labels
 
     def _keep_values(self, target: Tensor | None, rows: Tensor, size: int) -> None:
         """What is to be predicted, in case that it is no class; nothing unless every batch has it in the same shape."""
