@@ -10,6 +10,7 @@ def second_half(target: Tensor) -> Tensor:
     """Every other sample of each class, ``[N]`` bool; the smaller half where their number is odd.
 
     Example:
+        >>> import torch
         >>> second_half(torch.tensor([0, 0, 1, 0, 1]))
         tensor([False,  True, False, False,  True])
     """
