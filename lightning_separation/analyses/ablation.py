@@ -20,7 +20,7 @@ from ..interventions.patching import Named
 from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
-from .objective import Objective, Wanted, find_objective
+from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import names_in_network, sample_batches
 from .unit_groups import can_be_removed
 
@@ -112,7 +112,7 @@ class Ablation(LayerChoice):
         except MonitorError:
             raise
         except Exception as error:  # the other analyses can still be made
-            snapshot.report(self.name, reason_of(error))
+            snapshot.report(self.name, reason_of(error), harmless=is_wanted(error, snapshot))
             found = {}
         return Findings(self.axes, found)
 
@@ -206,7 +206,8 @@ class Ablation(LayerChoice):
 
 
 def _reproduction_error(returned: Any, given: Tensor) -> Tensor:
-    return relative_error(output_tensor(returned, len(given)).flatten(1), given.flatten(1))
+    outputs = output_tensor(returned, len(given))
+    return relative_error(outputs.reshape(len(given), -1), given.reshape(len(given), -1))
 
 
 def _listed(layers: Sequence[str]) -> str:

@@ -115,7 +115,8 @@ class InputFeatures(LayerChoice):
         selectivity = class_selectivity(
             snapshot.units(layer, self.pooling).cpu(), snapshot.target, threshold=self.threshold
         )
-        inputs = snapshot.activations(INPUT).flatten(1)
+        inputs = snapshot.activations(INPUT)
+        inputs = inputs.reshape(len(inputs), -1)
         room = _MOST_CELLS // (inputs.shape[1] * len(snapshot.labels))
         # By their order in the layer: a unit keeps its place from epoch to epoch if the same ones are kept.
         most = selectivity.kl.nan_to_num(-1).argsort(descending=True, stable=True)
@@ -236,4 +237,4 @@ def _gradient(activations: Tensor, chosen: Tensor, inputs: Tensor) -> Tensor | N
     if not activations.requires_grad:
         return None
     (gradient,) = torch.autograd.grad(activations, inputs, chosen, retain_graph=True, allow_unused=True)
-    return None if gradient is None else gradient.flatten(1).double().cpu()
+    return None if gradient is None else gradient.reshape(len(gradient), -1).double().cpu()

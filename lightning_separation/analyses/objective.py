@@ -8,12 +8,17 @@ from torch import Tensor
 
 from ..capture import INPUT, Snapshot
 from ..capture.structures import output_tensor
+from ..capture.targets import NO_TARGET
 from ..interventions.batches import Batch, running
 from ..interventions.outcomes import is_yes_or_no, readout_of
 from ..records import OBJECTIVES
 
 Wanted = Literal["auto", "target", "input"]
 """``"target"``: the classes or values of the data; ``"input"``: what the network is given; ``"auto"``: found out."""
+
+
+class NoObjectiveError(ValueError):
+    """There is nothing to measure a network by."""
 
 
 class Objective(NamedTuple):
@@ -40,7 +45,7 @@ def find_objective(snapshot: Snapshot, wanted: Wanted = "auto") -> Objective:
     class, or values are to be predicted that are not the input; else to tell the classes or predict the values.
 
     Raises:
-        ValueError: If there is nothing to measure it by, or not what is wanted.
+        NoObjectiveError: If there is nothing to measure it by, or not what is wanted.
     """
     assert wanted in get_args(Wanted)
     output, given = _first_output(snapshot), snapshot.activations(INPUT)
@@ -56,7 +61,12 @@ def find_objective(snapshot: Snapshot, wanted: Wanted = "auto") -> Objective:
         return Objective("input", given)
     target = "there are no classes" if values is None else f"the target has shape {tuple(values.shape)}"
     sizes = f"the network makes {tuple(output.shape[1:])} of {tuple(given.shape[1:])}"
-    raise ValueError(f"nothing to measure the network by: {target}, and {sizes}")
+    raise NoObjectiveError(f"nothing to measure the network by: {target}, and {sizes}")
+
+
+def is_wanted(error: Exception, snapshot: Snapshot) -> bool:
+    """Whether the user wants no target, and there is nothing to measure by for that."""
+    return isinstance(error, NoObjectiveError) and snapshot.no_classes == NO_TARGET
 
 
 def _first_output(snapshot: Snapshot) -> Tensor:

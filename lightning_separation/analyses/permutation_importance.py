@@ -20,7 +20,7 @@ from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
 from .named_features import check_feature_names, feature_labels
-from .objective import Objective, Wanted, find_objective
+from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import private_generator, sample_batches
 
 Groups = Mapping[str, Sequence[int | str]] | Literal["correlated"]
@@ -118,7 +118,7 @@ class PermutationImportance(LayerChoice):
         except MonitorError:
             raise
         except Exception as error:  # the other analyses can still be made
-            snapshot.report(self.name, reason_of(error))
+            snapshot.report(self.name, reason_of(error), harmless=is_wanted(error, snapshot))
         return Findings(self.axes, {})
 
     def _measure(self, snapshot: Snapshot, objective: Objective) -> Findings:
@@ -145,10 +145,11 @@ class PermutationImportance(LayerChoice):
             snapshot.report(
                 self.name, f"{work.whole}; the whole network is run for each feature and repeat", harmless=True
             )
+        outputs = work.clean_outputs.double()
         found = {
             "importance": effects.loss.cpu(),
             "output_change": effects.outputs.cpu(),
-            "output_std": work.clean_outputs.double().std(0),
+            "output_std": outputs.std(0, correction=min(1, len(outputs) - 1)),
             "clean_loss": work.clean_loss,
             "objective": objective.code,
         }

@@ -70,6 +70,7 @@ def modularity(
     num = int(label.max()) + 1
     device = graph.device if generator is None else generator.device
     value = _modularities(graph, label[None], num)[0]
+    value = value.where(value.abs() > _ROUNDING, 0)  # of a single module
     found, step = [], max(1, _BLOCK // graph.numel())
     for start in range(0, num_permutations, step):
         size = (min(step, num_permutations - start), len(label))

@@ -353,11 +353,34 @@ def test_an_output_that_is_not_finite_ends_nothing():
         assert np.isnan(one["max_loss"])
 
 
-def test_values_to_predict_have_no_classes():
+def test_values_to_predict_have_no_classes_but_an_error():
     x = blobs().tensors[0]
-    with pytest.warns(UserWarning, match="what needs classes is left out"):
-        record = analyze(mlp(6, 1), [(x, x[:, :1] + 0.5)], [Ablation()])
-    assert not record.findings
+    network, y = mlp(6, 1).eval(), x[:, :1] + 0.5
+    found = analyze(network, [(x, y)], [Ablation()]).findings["ablation"]["1"]
+    hidden = network[1](network[0](x)).detach()
+    for unit in range(8):
+        without = hidden.clone()
+        without[:, unit] = 0
+        change = nn.functional.mse_loss(network[3](without), y) - nn.functional.mse_loss(network(x), y)
+        assert found["loss"][unit] == pytest.approx(change.item(), abs=1e-5)
+    assert found["clean_loss"] == pytest.approx(nn.functional.mse_loss(network(x), y).item(), rel=1e-5)
+    assert np.isnan(found["accuracy"]).all()
+    assert np.isnan(found["kl"]).all()
+
+
+def test_an_autoencoder_has_a_relative_error():
+    x = blobs().tensors[0] + 3
+    network = mlp(6, 6).eval()
+    found = analyze(network, [x], [Ablation()]).findings["ablation"]["1"]
+    hidden = network[1](network[0](x)).detach()
+
+    def error(activations):
+        return (100 * (network[3](activations) - x).norm(dim=1) / x.norm(dim=1)).mean().item()
+
+    for unit in range(8):
+        without = hidden.clone()
+        without[:, unit] = 0
+        assert found["loss"][unit] == pytest.approx(error(without) - error(hidden), abs=1e-4)
 
 
 def test_nothing_of_the_network_changes():

@@ -200,16 +200,18 @@ class Regressor(Classifier):
 
 
 @pytest.mark.parametrize("target_fn", [None, False])
-def test_values_to_predict_are_left_out_without_harm(tmp_path, target_fn):
+def test_what_values_to_predict_do_not_allow_is_left_out_without_harm(tmp_path, target_fn):
     x = blobs().tensors[0]
     data = loader(torch.utils.data.TensorDataset(x, x[:, :1] + 0.5))
-    monitor = SeparationMonitor(target_fn=target_fn, on_error="warn")
+    on_error = "warn" if target_fn is None else "raise"  # that there is no target is what the user wants
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        t = trainer(tmp_path, monitor)
+        t = trainer(tmp_path, SeparationMonitor(target_fn=target_fn, on_error=on_error))
         t.fit(Regressor(), data, data)
-    ours = [str(w.message) for w in caught if "SeparationMonitor" in str(w.message)]
-    assert len(ours) == (target_fn is None), ours
+    left_out, *more = [str(w.message) for w in caught if "SeparationMonitor" in str(w.message)]
+    assert left_out.endswith("what needs classes is left out: henze_penrose, significance")
+    assert len(more) == (target_fn is False)
+    assert all("nothing to measure the network by" in message for message in more)
     assert t.current_epoch == 2
 
 
