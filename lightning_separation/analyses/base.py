@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from ..capture.targets import NO_TARGET
 from ..checks import check_positive
 from ..errors import MonitorError
 from ..records import Findings
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -92,6 +95,22 @@ class LayerChoice:
         return chosen
 
 
+class OfInput:
+    """What was found of the network's input, for as long as that is the same: training does not change it."""
+
+    def __init__(self) -> None:
+        self._digest: bytes | None = None
+        self._found: Any = None
+
+    def once(self, layer: str, snapshot: Snapshot, find: Callable[[], T]) -> T:
+        """What there is to find of a layer; of the same input what was found before."""
+        if layer != INPUT or (digest := snapshot.input_digest()) is None:
+            return find()
+        if digest != self._digest:
+            self._found, self._digest = find(), digest
+        return self._found  # type: ignore[no-any-return]
+
+
 @dataclass(kw_only=True)
 class LayerAnalysis(LayerChoice, ABC):
     """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
@@ -101,27 +120,19 @@ class LayerAnalysis(LayerChoice, ABC):
         every_n_epochs: Narrows the monitor's schedule; None: each time.
     """
 
-    _of_input: tuple[bytes, Mapping[str, Any]] | None = field(default=None, init=False, repr=False, compare=False)
+    _of_input: OfInput = field(default_factory=OfInput, init=False, repr=False, compare=False)
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
         found = {}
         for layer in self.chosen(snapshot):
             try:
-                found[layer] = self._measured(layer, snapshot)
+                found[layer] = self._of_input.once(layer, snapshot, partial(self.measure, layer, snapshot))
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
                 snapshot.report(layer, f"{self.name}: {reason_of(error)}")
         return Findings(self.axes, found)
-
-    def _measured(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
-        """Of the input what was found before, if it is the same: training does not change it."""
-        if layer != INPUT or (digest := snapshot.input_digest()) is None:
-            return self.measure(layer, snapshot)
-        if self._of_input is None or self._of_input[0] != digest:
-            self._of_input = digest, self.measure(layer, snapshot)
-        return self._of_input[1]
 
     @property
     @abstractmethod

@@ -39,7 +39,8 @@ class FeatureInformation(LayerChoice):
         feature_names: Names of the input's features, flattened; None: their numbers.
         pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
         max_units: Of wider layers so many units, evenly spaced.
-        max_features: An input of more features, flattened, is pooled as layers are: to its channels or last axis.
+        max_features: An input of more features, flattened, is pooled as layers are: to its channels or last axis. If
+            these are more, nothing is measured, and that is said.
         layers: Names or glob patterns that narrow the monitor's; the input itself is left out.
         every_n_epochs: Narrows the monitor's schedule.
 
@@ -123,8 +124,10 @@ class FeatureInformation(LayerChoice):
 
     def _features(self, snapshot: Snapshot) -> Tensor:
         given = snapshot.activations(INPUT)
-        flat = given.reshape(len(given), -1)
-        return flat if flat.shape[1] <= self.max_features else snapshot.units(INPUT, self.pooling)
+        for features in (given.reshape(len(given), -1), snapshot.units(INPUT, self.pooling)):
+            if features.shape[1] <= self.max_features:
+                return features
+        raise ValueError(f"{features.shape[1]} features, max_features={self.max_features}: raise it")
 
     def _measure(self, layer: str, features: Tensor, snapshot: Snapshot) -> dict[str, Tensor]:
         units = snapshot.units(layer, self.pooling)

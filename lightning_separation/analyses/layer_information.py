@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -17,7 +18,7 @@ from ..functional import entropy, pooled_information
 from ..functional._bins import Correction
 from ..functional.pooled_information import Pairing
 from ..records import Findings
-from .base import LayerChoice, reason_of
+from .base import LayerChoice, OfInput, reason_of
 from .run_bins import Edges, RunBins, check_edges
 from .shared_information import shared_information
 
@@ -76,6 +77,7 @@ class LayerInformation(LayerChoice):
     needs_classes: ClassVar[bool] = False
 
     _run_bins: RunBins = field(init=False, repr=False, compare=False)
+    _of_input: OfInput = field(default_factory=OfInput, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +111,8 @@ class LayerInformation(LayerChoice):
         for layer in self.chosen(snapshot):
             try:
                 units = snapshot.units(layer, self.pooling)
-                found[layer] = self._measure(layer, units, before, snapshot)
+                measure = partial(self._measure, layer, units, before, snapshot)
+                found[layer] = self._of_input.once(layer, snapshot, measure)
                 before = layer, units
             except MonitorError:
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -16,7 +17,7 @@ from ..errors import MonitorError
 from ..functional import ModuleComparisons, find_modules, modularity, module_comparisons, mutual_information
 from ..functional.pooled_information import Pairing
 from ..records import Findings
-from .base import LayerChoice, reason_of
+from .base import LayerChoice, OfInput, reason_of
 from .halves import second_half
 from .layer_information import evenly_spaced
 from .rerun import private_generator
@@ -84,6 +85,7 @@ class Modularity(LayerChoice):
     needs_classes: ClassVar[bool] = False
 
     _run_bins: RunBins = field(init=False, repr=False, compare=False)
+    _of_input: OfInput = field(default_factory=OfInput, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,8 +140,8 @@ class Modularity(LayerChoice):
                     told = f"{len(varying)} of its {units.shape[1]} units vary: there is nothing to divide"
                     snapshot.report(layer, f"{self.name}: {told}", harmless=True)
                     continue
-                members = self._members(layer, units, varying, snapshot)
-                found[layer] = self._measure(members, snapshot)
+                measure = partial(self._measure, layer, units, varying, snapshot)
+                members, found[layer] = self._of_input.once(layer, snapshot, measure)
                 if before is not None:
                     found[layer] |= self._between(before, members)
                 before = members
@@ -186,7 +188,10 @@ class Modularity(LayerChoice):
         weights = shared.value if self.weights == "information" else shared.excess.clamp(min=0)
         return (weights + weights.T) / 2
 
-    def _measure(self, members: _Members, snapshot: Snapshot) -> dict[str, Any]:
+    def _measure(
+        self, layer: str, units: Tensor, varying: Tensor, snapshot: Snapshot
+    ) -> tuple[_Members, dict[str, Any]]:
+        members = self._members(layer, units, varying, snapshot)
         weights = self._weights(members, members.halves[1], snapshot)
         result = modularity(
             weights,
@@ -194,7 +199,7 @@ class Modularity(LayerChoice):
             num_permutations=self.num_permutations,
             generator=private_generator(snapshot.seed, members.layer),
         )
-        return {
+        return members, {
             "modularity": result.value.cpu(),
             "null_mean": result.null_mean.cpu(),
             "null_std": result.null_std.cpu(),

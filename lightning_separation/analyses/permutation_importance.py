@@ -26,6 +26,7 @@ from .rerun import private_generator, sample_batches
 Groups = Mapping[str, Sequence[int | str]] | Literal["correlated"]
 """Features to permute together, by the group's name, as numbers or names; ``"correlated"``: those that are."""
 _CORRELATED = 0.9
+_MOST_CORRELATED = 2000  # features whose correlations are looked at
 _MOST_NAMED = 5  # pairs of features in a message
 
 
@@ -184,10 +185,11 @@ class PermutationImportance(LayerChoice):
         names = labels.get("feature", [str(i) for i in range(width)])
         if isinstance(self.groups, Mapping):
             return [[_number(feature, names) for feature in group] for group in self.groups.values()], list(self.groups)
-        alone = [[i] for i in range(width)]
-        together = alone
-        if first.ndim == 2 and all(len(x.shape) == len(inputs[0].shape) for x in inputs):
+        together = alone = [[i] for i in range(width)]
+        if first.ndim == 2 and width <= _MOST_CORRELATED:
             together = correlated_features(torch.cat([x.reshape(len(x), -1) for x in inputs]), _CORRELATED)
+        elif self.groups == "correlated":
+            raise ValueError(f'groups="correlated" is for tables [N, D] of at most {_MOST_CORRELATED} features')
         if self.groups == "correlated":
             return together, [" + ".join(names[i] for i in group) for group in together]
         if shared := [", ".join(names[i] for i in group) for group in together if len(group) > 1]:

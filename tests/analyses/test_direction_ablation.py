@@ -189,7 +189,7 @@ def test_a_network_without_a_distribution_is_left_out_of_the_search():
             return torch.stack([x, x], 2)  # [N, 3, 2]: no class for each of the N samples
 
     network = nn.Sequential(nn.Linear(6, 3), Values())
-    with pytest.warns(UserWarning, match="0: direction_ablation: .*does not fit a target"):
+    with pytest.warns(UserWarning, match="0: direction_ablation: .*there is no distribution to compare"):
         _, values = found(network, loader(blobs()), DirectionAblation(directions=["search"], layers=["0"]))
     assert not values
 
