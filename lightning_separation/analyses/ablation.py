@@ -48,9 +48,10 @@ class Ablation(LayerChoice):
             layer is screened as fits in, and that is said. A unit stands for one run of the network on the sample (what
             comes behind it costs less); layers that lose the same, as a Linear and the ReLU behind it, count once.
         max_samples: At most so many samples are used, evenly of each class.
-        objective: What the loss is of: ``"target"``, the classes or values of the data; ``"input"``, which the network
-            is to reproduce; ``"auto"``: the input if the network puts out as many numbers as it is given, unless these
-            are one for each class or there are values to predict.
+        objective: What the loss is of: ``"target"``, the classes or values of the data; ``"input"``, the first input
+            with as many numbers as the output, which the network is to reproduce; ``"auto"``: the target if the output
+            can be read so, else the input. Where it could be either, the classes only if there is one number for each,
+            and that is said.
         layers: Names or glob patterns that narrow the monitor's; the input is left out.
         every_n_epochs: Narrows the monitor's schedule.
 
@@ -119,6 +120,7 @@ class Ablation(LayerChoice):
     def _ablate(self, layers: Sequence[str], snapshot: Snapshot) -> dict[str, dict[str, Any]]:
         """All layers together; without those that make that impossible, which are reported."""
         objective = find_objective(snapshot, self.objective)
+        objective.tell(self.name, snapshot)
         batches = sample_batches(snapshot, self.max_samples, self.name, objective.target)
         try:
             return self._together(layers, snapshot, batches, objective)

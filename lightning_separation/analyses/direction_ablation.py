@@ -126,7 +126,7 @@ class DirectionAblation(LayerAnalysis):
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The directions of one layer."""
         (name,) = names_in_network(snapshot, [layer]).values()
-        kind, labels = find_objective(snapshot)
+        kind, labels, _ = find_objective(snapshot)
         if kind != "classes":
             raise ValueError("the network's outputs are not of classes: there is no distribution to compare")
         axis = max(1, snapshot.unit_axis(layer))  # an output [N] is run as [N, 1]

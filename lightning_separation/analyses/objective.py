@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
 from ..capture.structures import output_tensor
 from ..capture.targets import NO_TARGET
 from ..interventions.batches import Batch, running
+from ..interventions.gate import inputs_like
 from ..interventions.outcomes import is_yes_or_no, readout_of
 from ..records import OBJECTIVES
 
@@ -26,42 +28,55 @@ class Objective(NamedTuple):
 
     Attributes:
         kind: One of ``OBJECTIVES``.
-        target: ``[N, ...]``: the classes' own numbers, the values, or the input.
+        target: ``[N, ...]``: the classes' own numbers, the values, or the input that is to be reproduced.
+        doubtful: Whether the network could be to tell the classes as well as to reproduce its input.
     """
 
     kind: str
     target: Tensor
+    doubtful: bool = False
 
     @property
     def code(self) -> float:
         """The number that stands for the kind in findings."""
         return float(OBJECTIVES.index(self.kind))
 
+    def tell(self, name: str, snapshot: Snapshot) -> None:
+        """Report what was chosen where it is doubtful."""
+        if self.doubtful:
+            chosen = "the classes" if self.kind == "classes" else "how well it reproduces the input"
+            told = f"the network puts out as many numbers as it is given: it is measured by {chosen}"
+            snapshot.report(name, f'{told}; objective="target" or "input" decides otherwise', harmless=True)
+
 
 def find_objective(snapshot: Snapshot, wanted: Wanted = "auto") -> Objective:
     """What the snapshot's network is to do.
 
-    By itself it is to reproduce its input if it puts out as many numbers as it is given, unless they are one for each
-    class, or values are to be predicted that are not the input; else to tell the classes or predict the values.
+    By itself it is to tell the classes or predict the values of the data where its output can be read so, else to
+    reproduce the first of its inputs that has as many numbers as its output. Where its output could be read either way,
+    it is to tell the classes only if there is one number for each; values that are the input itself are to be
+    reproduced.
 
     Raises:
         NoObjectiveError: If there is nothing to measure it by, or not what is wanted.
     """
     assert wanted in get_args(Wanted)
-    output, given = _first_output(snapshot), snapshot.activations(INPUT)
-    reproduces = output[0].numel() == given[0].numel()
-    labels = None if snapshot.target is None else snapshot.labels[snapshot.target]
-    values = snapshot.values
-    if wanted != "input":
-        if labels is not None and (wanted == "target" or not reproduces or _one_for_each_class(output, labels)):
-            return Objective("values" if output[0].numel() == 1 and not is_yes_or_no(labels) else "classes", labels)
-        if values is not None and values[0].numel() == output[0].numel() and not _same(values, given):
-            return Objective("classes" if is_yes_or_no(values) else "values", values)
-    if wanted != "target" and reproduces:
+    output = _first_output(snapshot)
+    predicted = None if wanted == "input" else _predicted(snapshot, output)
+    given = None if wanted == "target" else _reproduced(snapshot, output)
+    if predicted is not None and given is not None and _same(predicted.target, given):
+        predicted = None
+    if predicted is not None and given is not None and predicted.kind == "classes" and snapshot.target is not None:
+        if _one_for_each_class(output, predicted.target):
+            return predicted._replace(doubtful=True)
+        return Objective("input", given, doubtful=True)
+    if predicted is not None:
+        return predicted
+    if given is not None:
         return Objective("input", given)
-    target = "there are no classes" if values is None else f"the target has shape {tuple(values.shape)}"
-    sizes = f"the network makes {tuple(output.shape[1:])} of {tuple(given.shape[1:])}"
-    raise NoObjectiveError(f"nothing to measure the network by: {target}, and {sizes}")
+    sizes = f"the network makes {tuple(output.shape[1:])} of {tuple(snapshot.activations(INPUT).shape[1:])}"
+    reasons = [*([] if wanted == "input" else [_unread(snapshot, output)]), sizes]
+    raise NoObjectiveError(f"nothing to measure the network by: {', and '.join(reasons)}")
 
 
 def is_wanted(error: Exception, snapshot: Snapshot) -> bool:
@@ -77,11 +92,45 @@ def _first_output(snapshot: Snapshot) -> Tensor:
         return output_tensor(snapshot.network(*args, **kwargs), batch.size)
 
 
-def _one_for_each_class(output: Tensor, labels: Tensor) -> bool:
+def _predicted(snapshot: Snapshot, output: Tensor) -> Objective | None:
+    """What of the data the network can be to predict."""
+    target = snapshot.values if snapshot.target is None else snapshot.labels[snapshot.target]
+    if target is None:
+        return None
+    if target[0].numel() == output[0].numel():  # one number for each output
+        return Objective("classes" if is_yes_or_no(target) else "values", target)
     try:
-        readout = readout_of(output, labels[: len(output)])
+        readout = readout_of(output, target[: len(output)])
     except ValueError:
-        return False
+        return None
+    known = readout.class_axis is not None and int(target.max()) < output.shape[readout.class_axis]
+    return Objective("classes", target) if known else None
+
+
+def _unread(snapshot: Snapshot, output: Tensor) -> str:
+    """Why the output cannot be read as the target."""
+    if snapshot.values is not None:
+        return f"the target has shape {tuple(snapshot.values.shape)}"
+    if snapshot.target is None:
+        return "there is no target"
+    try:
+        readout_of(output, snapshot.labels[snapshot.target][: len(output)])
+    except ValueError as error:
+        return str(error)
+    return f"the target has class {int(snapshot.labels.max())}"
+
+
+def _reproduced(snapshot: Snapshot, output: Tensor) -> Tensor | None:
+    """The first input that has as many numbers as the output, ``[N, ...]``."""
+    sizes = [rows.stop - rows.start for rows, _ in snapshot.calls]
+    found = [inputs_like(call, output[0].numel(), size) for (_, call), size in zip(snapshot.calls, sizes, strict=True)]
+    fitting = [batch[0] for batch in found if batch]
+    same = len(fitting) == len(found) and len({x.shape[1:] for x in fitting}) == 1
+    return torch.cat(fitting) if same else None
+
+
+def _one_for_each_class(output: Tensor, labels: Tensor) -> bool:
+    readout = readout_of(output, labels[: len(output)])
     columns = 2 if readout.class_axis is None else output.shape[readout.class_axis]
     return columns == int(labels.max()) + 1
 

@@ -51,9 +51,10 @@ class PermutationImportance(LayerChoice):
         feature_names: Names of the features: columns of ``[N, D]``, channels of images ``[N, C, H, W]``, the last axis
             of sequences ``[N, T, D]``. None: their numbers.
         argument: Which of several inputs of the network: a name, or the position of an argument. None: the first.
-        objective: What the network is measured by: ``"target"``, the classes or values of the data; ``"input"``, which
-            it is to reproduce; ``"auto"``: the input if the network puts out as many numbers as it is given, unless
-            these are one for each class or there are values to predict.
+        objective: What the network is measured by: ``"target"``, the classes or values of the data; ``"input"``, the
+            first of its inputs that has as many numbers as its output, which it is to reproduce; ``"auto"``: the
+            target if its output can be read so, else the input. Where it could be either, the classes only if there is
+            one number for each, and that is said.
         max_samples: At most so many samples are used, evenly of each class.
         max_forwards: The most runs of the network on the sample, one for each feature and repeat; if there would be
             more, there are fewer repeats, and that is said.
@@ -115,7 +116,9 @@ class PermutationImportance(LayerChoice):
         try:
             if self.chosen(snapshot):
                 snapshot.check_replay()
-                return self._measure(snapshot, find_objective(snapshot, self.objective))
+                objective = find_objective(snapshot, self.objective)
+                objective.tell(self.name, snapshot)
+                return self._measure(snapshot, objective)
         except MonitorError:
             raise
         except Exception as error:  # the other analyses can still be made

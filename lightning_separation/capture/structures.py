@@ -33,6 +33,18 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     return value
 
 
+def all_tensors(value: Any) -> list[Tensor]:
+    """Every tensor in nested tuples, lists, mappings and dataclasses, in order."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(keep, value)
+    return found
+
+
 def first_tensor(value: Any) -> Tensor | None:
     """The first tensor in nested tuples, lists, mappings and dataclass-like outputs."""
     if isinstance(value, Tensor):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..capture.structures import first_tensor, with_first_tensor
+from ..capture.structures import all_tensors, first_tensor, with_first_tensor
 from .batches import Batch
 from .patching import Units, chosen_units, described
 
@@ -52,6 +52,17 @@ def chosen_input(batch: Batch, argument: str | int | None) -> Tensor:
     if not tensor.ndim or len(tensor) != batch.size:
         raise ValueError(f"the input has shape {tuple(tensor.shape)}, not one row for each of {batch.size} samples")
     return tensor
+
+
+def inputs_like(call: tuple[Any, Any], numbers: int, size: int) -> list[Tensor]:
+    """The inputs with so many numbers for each sample.
+
+    Args:
+        call: A network's arguments, by position and by name.
+        numbers: Of each sample.
+        size: How many samples.
+    """
+    return [x for x in all_tensors(list(call)) if x.ndim > 0 and len(x) == size and x.numel() == numbers * size]
 
 
 class PermutedFeatures:

@@ -15,7 +15,7 @@ from ..checks import check_positive
 from ..functional._inputs import device_of
 from .batches import Batch, Context, evaluating
 from .clean_run import CleanRun, Copies
-from .gate import GATE, GatedInput, PermutedFeatures, chosen_input
+from .gate import GATE, GatedInput, PermutedFeatures, chosen_input, inputs_like
 from .outcomes import Comparison, Loss, Readout, own_losses, relative_error
 from .patching import Numbers, Units, check_loss, check_network
 from .without_units import WithoutUnits
@@ -60,7 +60,7 @@ def permutation_importance(
         network: Any module.
         inputs: What the network is given, N samples: a tensor, a tuple of arguments, or a mapping of them.
         target: ``[N, ...]``: integer or one-hot classes, 0 or 1 for each output, or values to predict. None: the
-            (permuted) input itself, as for an autoencoder.
+            (permuted) input itself, as for an autoencoder; of several the first that has as many numbers as the output.
         repeats: How often each feature is permuted; all features of a repeat in the same way.
         loss: ``loss(outputs, target) -> [N]``, outputs being all that the network returns. None: cross-entropy for
             classes, else the squared error; without a target the relative error
@@ -215,7 +215,10 @@ class FeaturePermutation:
             return _Prediction(
                 Comparison(readout, run.output, batch.target, self._loss, run.returned, distributions=False)
             )
-        return _Reproduction(run, chosen_input(batch, self._argument), self._loss)
+        permuted = given = chosen_input(batch, self._argument)
+        if self._loss is None:
+            given = _reproduced(run, batch)
+        return _Reproduction(run, given, self._loss, stays=given is not permuted)
 
     def _copies(
         self, run: CleanRun, features: PermutedFeatures, number: int
@@ -267,29 +270,46 @@ class _Reproduction:
 
     Attributes:
         clean: ``[2]``, mean error of the network as it is, and NaN.
+
+    Args:
+        run: The clean run.
+        given: ``[N, ...]`` what is to be reproduced.
+        loss: The user's own.
+        stays: Whether another input than that is permuted.
     """
 
-    def __init__(self, run: CleanRun, inputs: Tensor, loss: Loss | None) -> None:
-        if loss is None and inputs.numel() != run.output.numel():
-            raise ValueError(
-                f"without a target the input is to be reproduced, but an output of shape {tuple(run.output.shape)} "
-                f"does not fit an input of shape {tuple(inputs.shape)}; give target= or loss="
-            )
-        self._loss, self._shape = loss, inputs.shape
-        self._clean = self._errors(Copies(run.output.unsqueeze(0), lambda _: run.returned), inputs.unsqueeze(0))
+    def __init__(self, run: CleanRun, given: Tensor, loss: Loss | None, *, stays: bool) -> None:
+        self._loss, self._given, self._stays = loss, given, stays
+        self._clean = self._errors(Copies(run.output.unsqueeze(0), lambda _: run.returned), given.unsqueeze(0))
         self.clean = torch.stack([self._clean.mean(), self._clean.new_tensor(torch.nan)])
 
     def deltas(self, copies: Copies, inputs: Callable[[], Tensor]) -> Tensor:
         """Changes of the mean error, ``[2, copies]``."""
-        changes = (self._errors(copies, inputs()) - self._clean).mean(1)
+        given = self._given.unsqueeze(0) if self._stays else inputs()
+        changes = (self._errors(copies, given) - self._clean).mean(1)
         return torch.stack([changes, changes * torch.nan])
 
     def _errors(self, copies: Copies, inputs: Tensor) -> Tensor:
         """``[copies, N]`` float64."""
         if self._loss is None:
             return relative_error(_flat(copies.outputs), _flat(inputs))
-        given = inputs.view(-1, *self._shape)  # features of an input [N] come as [N, 1]
+        given = inputs.view(-1, *self._given.shape)  # features of an input [N] come as [N, 1]
         return torch.stack([own_losses(self._loss, copies.returned(i), x, len(x)) for i, x in enumerate(given)])
+
+
+def _reproduced(run: CleanRun, batch: Batch) -> Tensor:
+    """The first input that has as many numbers as the output.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    fitting = inputs_like((batch.args, batch.kwargs), run.output[0].numel(), batch.size)
+    if not fitting:
+        raise ValueError(
+            f"without a target the input is to be reproduced, but an output of shape {tuple(run.output.shape)} does "
+            f"not fit an input of shape {tuple(chosen_input(batch, None).shape)}; give target= or loss="
+        )
+    return fitting[0]
 
 
 def _flat(rows: Tensor) -> Tensor:

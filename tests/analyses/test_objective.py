@@ -1,11 +1,14 @@
 """What a network is to do, in every case, as analyses are told that need to know."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
 from lightning_separation import Ablation, PermutationImportance, analyze
 from lightning_separation.analyses.objective import find_objective
+from lightning_separation.interventions import permutation_importance
 from lightning_separation.records import OBJECTIVES, Findings
 from tests.helpers import blobs
 
@@ -128,12 +131,11 @@ def test_an_image_in_another_shape_is_the_input():
 @pytest.mark.parametrize(
     ("network", "target", "wanted", "message"),
     [
-        (linear(3), None, "auto", r"there are no classes, and the network makes \(3,\) of \(6,\)"),
-        (linear(3), None, "input", r"there are no classes, and the network makes \(3,\)"),
-        (linear(3), Y, "input", r"there are no classes, and the network makes \(3,\)"),
-        (linear(6), None, "target", "there are no classes"),
+        (linear(3), None, "auto", r"there is no target, and the network makes \(3,\) of \(6,\)"),
+        (linear(3), None, "input", r"the network by: the network makes \(3,\)"),
+        (linear(3), Y, "input", r"the network by: the network makes \(3,\)"),
+        (linear(6), None, "target", "there is no target"),
         (linear(3), NOISE[:, :2], "auto", r"the target has shape \(60, 2\), and the network makes \(3,\) of \(6,\)"),
-        (linear(6), X, "target", r"the target has shape \(60, 6\)"),
     ],
 )
 def test_nothing_to_measure_by(network, target, wanted, message):
@@ -162,3 +164,68 @@ def test_findings_say_what_was_measured(outputs, target, kind):
     for one in (found["ablation"]["0"], found["permutation_importance"]["input"]):
         assert OBJECTIVES[int(one["objective"])] == kind
         assert one["clean_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+class Table(nn.Module):
+    """Scores of three classes at each of four positions, ``[N, 4, 3]``."""
+
+    def __init__(self, classes_first=False):
+        super().__init__()
+        self.fc, self.classes_first = nn.Linear(6, 12), classes_first
+
+    def forward(self, x):
+        scores = self.fc(x).view(-1, 4, 3)
+        return scores.transpose(1, 2) if self.classes_first else scores
+
+
+@pytest.mark.parametrize("classes_first", [False, True])
+def test_a_class_at_each_position(classes_first):
+    torch.manual_seed(0)
+    network, classes = Table(classes_first).eval(), torch.randint(3, (60, 4))
+    found = analyze(network, [(X, classes)], [PermutationImportance(repeats=2)])
+    values = found.findings["permutation_importance"]["input"]
+    assert values["objective"] == 0
+    expected = nn.functional.cross_entropy(network.fc(X).view(-1, 3), classes.flatten())
+    assert values["clean_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_what_could_be_either_is_said_once():
+    few = torch.arange(60) % 4  # of six classes that the network has
+    for labels, kind, told in ((torch.arange(60) % 6, 0, "the classes"), (few, 2, "reproduces the input")):
+        with pytest.warns(UserWarning, match=told) as caught:
+            found = analyze(linear(6), [(X, labels)], [PermutationImportance(repeats=2)]).findings
+        assert len([w for w in caught if "objective=" in str(w.message)]) == 1
+        assert found["permutation_importance"]["input"]["objective"] == kind
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        analyze(linear(6), [(X, few)], [PermutationImportance(repeats=2, objective="target")])
+        analyze(linear(3), [(X, few % 3)], [PermutationImportance(repeats=2)])
+
+
+class Conditional(nn.Module):
+    """Reproduces x, given cond."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.fc = nn.Linear(6 + width, 6)
+
+    def forward(self, cond, x):
+        return self.fc(torch.cat([x, cond], 1))
+
+
+def test_the_input_that_is_reproduced_is_not_the_one_that_is_permuted():
+    torch.manual_seed(0)
+    network, cond = Conditional(2).eval(), torch.rand(60, 2)
+    batch = {"cond": cond, "x": X}
+    error = (100 * (network(cond, X) - X).norm(dim=1) / X.norm(dim=1)).mean().item()
+    for argument, features in ((None, 2), ("cond", 2), ("x", 6)):
+        found = analyze(network, [batch], [PermutationImportance(repeats=2, argument=argument)]).findings
+        values = found["permutation_importance"]["input"]
+        assert values["clean_loss"] == pytest.approx(error, rel=1e-5)
+        assert values["importance"].shape == (features, 2)
+    permutation = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    changed = cond.clone()
+    changed[:, 0] = cond[permutation, 0]
+    expected = (100 * (network(changed, X) - X).norm(dim=1) / X.norm(dim=1)).mean().item() - error
+    found = permutation_importance(network, batch, repeats=1, argument="cond")
+    assert found[0, 0].item() == pytest.approx(expected, abs=1e-4)
