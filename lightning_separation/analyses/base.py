@@ -99,15 +99,23 @@ class OfInput:
     """What was found of the network's input, for as long as that is the same: training does not change it."""
 
     def __init__(self) -> None:
-        self._digest: bytes | None = None
+        self._known: bytes | None = None  # the input, and what is drawn at random beside it
         self._found: Any = None
 
-    def once(self, layer: str, snapshot: Snapshot, find: Callable[[], T]) -> T:
-        """What there is to find of a layer; of the same input what was found before."""
+    def once(self, layer: str, snapshot: Snapshot, find: Callable[[], T], rows: Tensor | None = None) -> T:
+        """What there is to find of a layer; of the same input what was found before.
+
+        Args:
+            layer: Its name.
+            snapshot: With the layer.
+            find: Finds it.
+            rows: ``[N]`` bool, of which samples; None: all.
+        """
         if layer != INPUT or (digest := snapshot.input_digest()) is None:
             return find()
-        if digest != self._digest:
-            self._found, self._digest = find(), digest
+        drawn = digest + repr((snapshot.seed, None if rows is None else rows.tolist())).encode()
+        if drawn != self._known:
+            self._found, self._known = find(), drawn
         return self._found  # type: ignore[no-any-return]
 
 

@@ -19,7 +19,8 @@ from ..functional._bins import Correction
 from ..functional.pooled_information import Pairing
 from ..records import Findings
 from .base import LayerChoice, OfInput, reason_of
-from .run_bins import Edges, RunBins, check_edges
+from .finite_units import finite_units, usable_rows
+from .run_bins import Edges, RunBins, check_bins, check_edges
 from .shared_information import shared_information
 
 _MUCH = 0.2  # share of values outside the bins that is worth a word
@@ -56,7 +57,8 @@ class LayerInformation(LayerChoice):
     ``entropy_mean``, ``label_excess_mean`` and ``previous_excess_mean``, ``label_entropy`` (the most that can be known
     of the classes), ``outside`` (share of values beyond the bins); and of all activations binned together
     ``pooled_entropy``, behind another layer ``pooled_joint_entropy``, ``pooled_conditional_entropy`` (that layer
-    known) and ``pooled_information``. NaN for units with NaN or infinite values, which the means leave out.
+    known) and ``pooled_information``. Samples for which the network returns NaN are left out; a unit that has NaN or
+    infinite values for others is NaN, which the means leave out, and a layer of such units is left out.
 
     Raises:
         ValueError: For impossible settings.
@@ -81,7 +83,8 @@ class LayerInformation(LayerChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(bins=self.bins, max_units=self.max_units)
+        check_positive(max_units=self.max_units)
+        check_bins(self.bins)
         check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pairing", self.pairing, get_args(Pairing))
@@ -108,11 +111,13 @@ class LayerInformation(LayerChoice):
         """Measure every chosen layer, and each with the one before."""
         found: dict[str, dict[str, Tensor]] = {}
         before: tuple[str, Tensor] | None = None
-        for layer in self.chosen(snapshot):
+        layers = self.chosen(snapshot)
+        rows = usable_rows(snapshot, self.name)
+        for layer in layers:
             try:
-                units = snapshot.units(layer, self.pooling)
-                measure = partial(self._measure, layer, units, before, snapshot)
-                found[layer] = self._of_input.once(layer, snapshot, measure)
+                units = finite_units(snapshot, layer, self.pooling, rows)
+                measure = partial(self._measure, layer, units, before, rows, snapshot)
+                found[layer] = self._of_input.once(layer, snapshot, measure, rows)
                 before = layer, units
             except MonitorError:
                 raise
@@ -122,7 +127,7 @@ class LayerInformation(LayerChoice):
         return Findings(self.axes, found)
 
     def _measure(
-        self, layer: str, units: Tensor, before: tuple[str, Tensor] | None, snapshot: Snapshot
+        self, layer: str, units: Tensor, before: tuple[str, Tensor] | None, rows: Tensor, snapshot: Snapshot
     ) -> dict[str, Tensor]:
         edges = self._run_bins.of_units(layer, units)
         found = {
@@ -132,7 +137,7 @@ class LayerInformation(LayerChoice):
         }
         found["entropy_mean"] = found["entropy"].nanmean()
         if snapshot.target is not None:
-            found |= self._with_classes(layer, units, edges, snapshot)
+            found |= self._with_classes(layer, units, edges, snapshot.target[rows], snapshot)
         if before is None:
             all_edges = self._run_bins.of_layer(layer, units)
             found["pooled_entropy"] = entropy(units.flatten(), edges=all_edges, correction=self.correction)[0]
@@ -140,17 +145,19 @@ class LayerInformation(LayerChoice):
             found |= self._with_layer_before(layer, units, edges, *before, snapshot)
         return {quantity: value.cpu() for quantity, value in found.items()}
 
-    def _with_classes(self, layer: str, units: Tensor, edges: Tensor, snapshot: Snapshot) -> dict[str, Tensor]:
-        assert snapshot.target is not None
+    def _with_classes(
+        self, layer: str, units: Tensor, edges: Tensor, target: Tensor, snapshot: Snapshot
+    ) -> dict[str, Tensor]:
         classes = torch.arange(len(snapshot.labels) + 1) - 0.5
-        target = snapshot.target.to(units.device)[:, None]
-        shared = shared_information(units, target, (edges, classes), layer, snapshot, self.correction)
+        shared = shared_information(
+            units, target.to(units.device)[:, None], (edges, classes), layer, snapshot, self.correction
+        )
         excess = shared.excess.squeeze(1)
         return {
             "label_information": shared.value.squeeze(1),
             "label_excess": excess,
             "label_excess_mean": excess.nanmean(),
-            "label_entropy": entropy(snapshot.target, edges=classes, correction=self.correction)[0],
+            "label_entropy": entropy(target, edges=classes, correction=self.correction)[0],
         }
 
     def _with_layer_before(
@@ -173,7 +180,7 @@ class LayerInformation(LayerChoice):
         return {
             "previous_information": nothing.index_copy(0, some, shared.value.nanmean(1)),
             "previous_excess": excess,
-            "previous_excess_mean": excess.nanmean(),
+            "previous_excess_mean": shared.excess.nanmean(),
             "pooled_entropy": pooled.entropy_x,
             "pooled_joint_entropy": pooled.joint_entropy,
             "pooled_conditional_entropy": pooled.conditional_entropy,

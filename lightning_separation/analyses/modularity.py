@@ -18,10 +18,11 @@ from ..functional import ModuleComparisons, find_modules, modularity, module_com
 from ..functional.pooled_information import Pairing
 from ..records import Findings
 from .base import LayerChoice, OfInput, reason_of
+from .finite_units import finite_units, usable_rows
 from .halves import second_half
 from .layer_information import evenly_spaced
 from .rerun import private_generator
-from .run_bins import Edges, RunBins, check_edges
+from .run_bins import Edges, RunBins, check_bins, check_edges
 from .shared_information import shared_information
 
 How = Literal["found", "random"]
@@ -91,10 +92,10 @@ class Modularity(LayerChoice):
         super().__post_init__()
         check_positive(
             num_modules=self.num_modules,
-            bins=self.bins,
             num_permutations=self.num_permutations,
             max_units=self.max_units,
         )
+        check_bins(self.bins)
         check_choice("weights", self.weights, get_args(Weights))
         check_edges(self.edges)
         check_choice("pairing", self.pairing, get_args(Pairing))
@@ -132,18 +133,19 @@ class Modularity(LayerChoice):
         before: _Members | None = None
         if unknown := set(() if isinstance(self.modules, str) else self.modules) - set(snapshot.layers):
             snapshot.report(self.name, f"modules are given of {', '.join(sorted(unknown))}, which are no layers here")
-        for layer in self.chosen(snapshot):
+        layers = self.chosen(snapshot)
+        rows = usable_rows(snapshot, self.name)
+        for layer in layers:
             try:
-                units = snapshot.units(layer, self.pooling)
+                units = finite_units(snapshot, layer, self.pooling, rows)
                 varying = _varying(units)
                 if len(varying) < 2:
                     told = f"{len(varying)} of its {units.shape[1]} units vary: there is nothing to divide"
                     snapshot.report(layer, f"{self.name}: {told}", harmless=True)
                     continue
-                measure = partial(self._measure, layer, units, varying, snapshot)
-                members, found[layer] = self._of_input.once(layer, snapshot, measure)
-                if before is not None:
-                    found[layer] |= self._between(before, members)
+                measure = partial(self._measure, layer, units, varying, rows, snapshot)
+                members, own = self._of_input.once(layer, snapshot, measure, rows)
+                found[layer] = own if before is None else own | self._between(before, members)
                 before = members
             except MonitorError:
                 raise
@@ -151,19 +153,19 @@ class Modularity(LayerChoice):
                 snapshot.report(layer, f"{self.name}: {reason_of(error)}")
         return Findings(self.axes, found)
 
-    def _members(self, layer: str, units: Tensor, varying: Tensor, snapshot: Snapshot) -> _Members:
+    def _members(self, layer: str, units: Tensor, varying: Tensor, rows: Tensor, snapshot: Snapshot) -> _Members:
         some = varying[evenly_spaced(len(varying), self.max_units).to(varying.device)]
         edges, all_edges = self._run_bins.of_units(layer, units)[some], self._run_bins.of_layer(layer, units)
-        members = _Members(layer, units[:, some], some, edges, all_edges, self._halves(units, snapshot))
+        members = _Members(layer, units[:, some], some, edges, all_edges, self._halves(units, rows, snapshot))
         members.modules = self._modules(members, units.shape[1], snapshot)
         return members
 
-    def _halves(self, units: Tensor, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+    def _halves(self, units: Tensor, rows: Tensor, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
         """Samples to find modules on, and to measure them on, ``[N]`` bool each."""
         every = torch.ones(len(units), dtype=torch.bool, device=units.device)
         if self.modules != "found":
             return every, every
-        alike = torch.zeros(len(units), dtype=torch.int64) if snapshot.target is None else snapshot.target
+        alike = torch.zeros(len(units), dtype=torch.int64) if snapshot.target is None else snapshot.target[rows]
         second = second_half(alike).to(units.device)
         if not bool(second.any()):
             raise ValueError("no class has two samples: modules found on one half are measured on the other")
@@ -189,9 +191,9 @@ class Modularity(LayerChoice):
         return (weights + weights.T) / 2
 
     def _measure(
-        self, layer: str, units: Tensor, varying: Tensor, snapshot: Snapshot
+        self, layer: str, units: Tensor, varying: Tensor, rows: Tensor, snapshot: Snapshot
     ) -> tuple[_Members, dict[str, Any]]:
-        members = self._members(layer, units, varying, snapshot)
+        members = self._members(layer, units, varying, rows, snapshot)
         weights = self._weights(members, members.halves[1], snapshot)
         result = modularity(
             weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,12 @@ def check_edges(edges: Edges) -> None:
     low, high = edges
     check_number("edges", low)
     check_number("edges", high, low)
+
+
+def check_bins(bins: int) -> None:
+    """Raise ValueError unless there are at least two: a single bin says nothing."""
+    if isinstance(bins, bool) or not isinstance(bins, Integral) or bins < 2:
+        raise ValueError(f"bins must be an integer of at least 2, not {bins!r}")
 
 
 class RunBins:
@@ -55,10 +62,11 @@ class RunBins:
         return bin_edges(self._range(layer, units).flatten().to(units.device), self._bins)[0]
 
     def outside(self, layer: str, units: Tensor) -> float:
-        """Share of the values that lie outside the range of their bins."""
-        low, high = self._range(layer, units).to(units.device)
-        values = units.double()
-        return float(((values < low) | (values > high)).double().mean())
+        """Share of the values that lie outside the range of their bins, of units without NaN and infinite values."""
+        low, high = self._range(layer, units).to(units)
+        finite = units.isfinite().all(0)
+        beyond = ((units < low) | (units > high))[:, finite]
+        return float(beyond.double().mean()) if beyond.numel() else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """The ranges by layer."""
@@ -69,12 +77,16 @@ class RunBins:
         self._ranges = dict(state)
 
     def _range(self, layer: str, units: Tensor) -> Tensor:
-        """Smallest and largest values, ``[2, U]``, all finite, and different unless the whole layer is constant."""
+        """Smallest and largest values, ``[2, U]`` float64, finite, different unless the whole layer is constant."""
         if not isinstance(self._edges, str):
             return torch.tensor(self._edges, dtype=torch.float64)[:, None].expand(2, units.shape[1])
+        now = torch.stack(units.aminmax(dim=0)).cpu().double()
         known = self._ranges.get(layer)
-        if known is None or known.shape[1] != units.shape[1] or self._edges == "epoch":
-            known = self._ranges[layer] = torch.stack(units.double().cpu().aminmax(dim=0))
+        if known is None or known.shape != now.shape or self._edges == "epoch":
+            known = now
+        known = known.where(known.isfinite().all(0), now)  # a unit that had NaN gets its bins once it has none
+        if self._edges == "run":
+            self._ranges[layer] = known
         finite = known.isfinite().all(0)
         if not bool(finite.any()):
             return torch.zeros_like(known)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lightning_separation import LayerInformation, SeparationMonitor, analyze, load_run
+from lightning_separation.analyses.run_bins import RunBins
 from tests.helpers import Classifier, blobs, loader, mlp, trainer
 
 X, Y = blobs(3).tensors
@@ -214,10 +215,35 @@ def test_units_with_nan_cost_these_units_only(value):
 
 def test_a_layer_of_nan_costs_that_layer_only():
     network = nn.Sequential(nn.Linear(6, 5), Gives(torch.nan), nn.Linear(5, 3))
-    _, layers, _ = found(network)
-    assert np.isnan(layers["1"]["entropy"]).all()
-    assert np.isnan(layers["1"]["entropy_mean"])
+    _, layers, said = found(network)
+    assert list(layers) == ["input", "0"]
+    assert any("1: layer_information: its activations hold NaN or infinite values" in message for message in said)
     assert np.isfinite(layers["0"]["entropy_mean"])
+
+
+def test_a_sample_of_nan_is_left_out():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 5), nn.ReLU())
+    x = X.clone()
+    x[7, 2] = torch.nan
+    kept = [i for i in range(60) if i != 7]
+    _, layers, said = found(network, x=x)
+    _, expected, _ = found(network, x=X[kept], y=Y[kept])
+    assert [message for message in said if "the network gives NaN for 1 samples: they are left out" in message]
+    for layer, values in expected.items():
+        for quantity, value in values.items():
+            np.testing.assert_allclose(layers[layer][quantity], value, err_msg=f"{layer} {quantity}")
+
+
+def test_bins_are_laid_once_a_unit_has_no_nan():
+    bins = RunBins(10, "run")
+    broken = X.clone()
+    broken[0, 2] = torch.inf
+    first, then = bins.of_units("fc", broken), bins.of_units("fc", X * 2)
+    assert torch.equal(then[[0, 1, 3, 4, 5]], first[[0, 1, 3, 4, 5]])
+    torch.testing.assert_close(then[2, [0, -1]], 2 * torch.stack(X[:, 2].aminmax()).double())
+    assert torch.equal(bins.of_units("fc", X), then)
+    assert bins.outside("fc", broken) == 0
 
 
 @pytest.mark.parametrize("num", [1, 2, 4])

@@ -290,11 +290,12 @@ def test_only_units_that_vary_are_divided():
     x = planted(samples=200)
     x[:, [1, 6]] = 3.0
     x[0, 9] = torch.nan
-    layers, _ = found(nn.Sequential(nn.Identity()), x=x, y=torch.zeros(200), layers=[])
+    layers, said = found(nn.Sequential(nn.Identity()), x=x, y=torch.zeros(200), layers=[])
+    assert any("gives NaN for 1 samples" in message for message in said)
     one = layers["input"]
-    assert one["example_unit"].tolist() == [0, 2, 3, 4, 5, 7, 8, 10, 11]
+    assert one["example_unit"].tolist() == [0, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     parts = [set(one["example_unit"][one["module"] == m].tolist()) for m in (0, 1)]
-    assert parts == [{0, 2, 4, 8, 10}, {3, 5, 7, 11}]
+    assert parts == [{0, 2, 4, 8, 10}, {3, 5, 7, 9, 11}]
     given = found(
         nn.Sequential(nn.Identity()), Modularity(modules={"input": list(range(12))}), x, torch.zeros(200), layers=[]
     )[0]
