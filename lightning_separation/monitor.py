@@ -199,7 +199,8 @@ class SeparationMonitor(Callback):
         if self._fresh:
             self._sample = self._new_sample()
             self._counts = {}
-            load_states(self.analyses, {})
+            if self._analysed:  # what a validation before the fit began, the fit goes on with
+                load_states(self.analyses, {})
         self._undrawn = {}
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
         self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < epoch}

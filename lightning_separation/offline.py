@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from torch import nn
 
 from .analyses import Analysis
-from .analyses.base import load_states, possible
+from .analyses.base import begun_anew, possible
 from .capture import Capture, Sample, select_layers
 from .capture.buffers import Pooling
 from .capture.restore import unchanged
@@ -72,8 +72,7 @@ def analyze(
     """
     check_positive(samples_per_class=samples_per_class, max_samples=max_samples)
     check_choice("pooling", pooling, ("mean", "max"))
-    chosen = check_analyses(analyses)
-    load_states(chosen, {})
+    chosen = begun_anew(check_analyses(analyses))
     notes: list[str] = []
 
     def report(subject: str, reason: str, *, harmless: bool = False) -> None:

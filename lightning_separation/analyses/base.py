@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -57,6 +58,13 @@ def load_states(analyses: Sequence[Analysis], kept: Mapping[str, dict[str, Any]]
     for analysis in analyses:
         if isinstance(analysis, Lasting):
             analysis.load_state_dict(kept.get(analysis.name, {}))
+
+
+def begun_anew(analyses: Sequence[Analysis]) -> list[Analysis]:
+    """The same analyses, of those that keep something copies that know nothing yet."""
+    made = [deepcopy(analysis) if isinstance(analysis, Lasting) else analysis for analysis in analyses]
+    load_states(made, {})
+    return made
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import ClassVar, Literal, get_args
@@ -26,6 +26,7 @@ from .rerun import private_generator, sample_batches
 Groups = Mapping[str, Sequence[int | str]] | Literal["correlated"]
 """Features to permute together, by the group's name, as numbers or names; ``"correlated"``: those that are."""
 _CORRELATED = 0.9
+_MOST_ROWS = 10_000  # of a batch, to correlate features over
 _MOST_CORRELATED = 2000  # features whose correlations are looked at
 _MOST_NAMED = 5  # pairs of features in a message
 
@@ -90,7 +91,9 @@ class PermutationImportance(LayerChoice):
         check_positive(repeats=self.repeats, max_samples=self.max_samples, max_forwards=self.max_forwards)
         check_choice("objective", self.objective, get_args(Wanted))
         check_feature_names(self.feature_names)
-        named = isinstance(self.groups, Mapping) and all(not isinstance(group, str) for group in self.groups.values())
+        named = isinstance(self.groups, Mapping) and all(
+            isinstance(group, Iterable) and not isinstance(group, str) for group in self.groups.values()
+        )
         if self.groups is not None and self.groups != "correlated" and not (named and self.groups):
             raise ValueError(f'groups must be "correlated" or lists of features by name, not {self.groups!r}')
 
@@ -188,11 +191,17 @@ class PermutationImportance(LayerChoice):
         names = labels.get("feature", [str(i) for i in range(width)])
         if isinstance(self.groups, Mapping):
             return [[_number(feature, names) for feature in group] for group in self.groups.values()], list(self.groups)
-        together = alone = [[i] for i in range(width)]
-        if first.ndim == 2 and width <= _MOST_CORRELATED:
-            together = correlated_features(torch.cat([x.reshape(len(x), -1) for x in inputs]), _CORRELATED)
-        elif self.groups == "correlated":
-            raise ValueError(f'groups="correlated" is for tables [N, D] of at most {_MOST_CORRELATED} features')
+        alone = [[i] for i in range(width)]
+        if width > _MOST_CORRELATED:
+            if self.groups == "correlated":
+                raise ValueError(f'groups="correlated" is for at most {_MOST_CORRELATED} features, not {width}')
+            told = (
+                f"which of the {width} features are correlated is not looked at, as they are above {_MOST_CORRELATED}"
+            )
+            snapshot.report(self.name, told, harmless=True)
+            return alone, names
+        columns = torch.cat([x.reshape(len(x), -1) if x.ndim == 1 else _columns(x, axis) for x in inputs])
+        together = correlated_features(columns, _CORRELATED)
         if self.groups == "correlated":
             return together, [" + ".join(names[i] for i in group) for group in together]
         if shared := [", ".join(names[i] for i in group) for group in together if len(group) > 1]:
@@ -214,6 +223,12 @@ class PermutationImportance(LayerChoice):
         elif objective.kind == "input" and self.feature_names is not None and len(self.feature_names) == num_outputs:
             labels["output"] = [str(name) for name in self.feature_names]
         return labels
+
+
+def _columns(x: Tensor, axis: int) -> Tensor:
+    """The features of an input as columns: a row for each sample and position, of many positions some."""
+    rows = x.movedim(axis, -1).reshape(-1, x.shape[axis])
+    return rows[:: max(1, len(rows) // _MOST_ROWS)]
 
 
 def _number(feature: int | str, names: Sequence[str]) -> int:

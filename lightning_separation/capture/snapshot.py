@@ -15,7 +15,7 @@ from .layers import INPUT
 from .recognition import difference, excerpt, weights_sizes
 from .recorder import Call, Recorder, Report
 from .replay import Context, Pass, replay, the_network
-from .restore import unchanged
+from .restore import same_random_numbers, unchanged
 from .structures import first_tensor
 from .units import unit_axis
 
@@ -69,6 +69,7 @@ class Snapshot:
         self.no_classes, self.values = no_classes, values
         self._digest: bytes | None = None
         self._differs: float | None = None  # what the network gives when it is run again, from what it gave
+        self._draws = False  # random numbers
         self.class_names = list(class_names)
         none = torch.zeros(0, dtype=torch.int64)
         self.target: Tensor | None = None
@@ -170,10 +171,14 @@ class Snapshot:
         """Bytes that activations may take while the network is run again."""
         return self._recorder.budget
 
-    def check_replay(self) -> None:
+    def check_replay(self, *, with_pass: bool = False) -> None:
         """Make sure that the network, run again, gives what it gave in the pass.
 
-        Else what is found by changing something in it would be of another network.
+        Else what is found by changing something in it would be of another network. One that draws random numbers gives
+        something else every time: it can only be compared with itself under the same ones, and that is reported.
+
+        Args:
+            with_pass: Whether it will be compared with what was captured in the pass.
 
         Raises:
             ValueError: If it does not, with the reason.
@@ -184,25 +189,33 @@ class Snapshot:
                     "the network's weights are no longer those of the validation (a callback that averages them?)"
                 )
             name, _ = the_network(self._recorder)
-            before = iter(self._recorder.outputs)
-            found: list[float | None] = []
-
-            def compare(p: Pass) -> None:
-                after = excerpt(p.output, p.rows.stop - p.rows.start)
-                found.append(difference(next(before).get(name, torch.zeros(0)), after))
-
-            self.replay([], compare)
-            known = [differs for differs in found if differs is not None]
+            before = [kept.get(name, torch.zeros(0)) for kept in self._recorder.outputs]
+            known = _differences(before, self._outputs_again())
             if not known:
                 raise ValueError(
                     "the network's output in the validation is not known: nothing to check a second run by"
                 )
             self._differs = max(known)
+            if self._differs > 0 and max(_differences(self._outputs_again(0), self._outputs_again(1))) > 0:
+                self._differs, self._draws = 0.0, True
+                told = "it draws random numbers: what is changed in it is compared with it under the same ones"
+                self.report("network", told, harmless=True)
+        if self._draws and with_pass:
+            raise ValueError("the network draws random numbers: it cannot be compared with that in the validation")
         if self._differs > 0:
             raise ValueError(
                 f"run again, the network gives another output than in the validation (by {self._differs:.2g} of the "
-                "largest): other weights (a callback that averages them?), random numbers, or it looks at whole batches"
+                "largest): other weights (a callback that averages them?), or it looks at whole batches"
             )
+
+    def _outputs_again(self, seed: int | None = None) -> list[Tensor]:
+        """A part of what the network returns when it is run again, by batch; with random numbers of its own."""
+        found: list[Tensor] = []
+        with same_random_numbers():
+            if seed is not None:
+                torch.manual_seed(seed)
+            self.replay([], lambda p: found.append(excerpt(p.output, p.rows.stop - p.rows.start)))
+        return found
 
     @property
     def nan_rows(self) -> Tensor:
@@ -356,3 +369,9 @@ class Snapshot:
             finally:
                 recorder.detach()
         return recorder
+
+
+def _differences(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[float]:
+    """By how much outputs differ, batch by batch, where that is known."""
+    found = (difference(a, b) for a, b in zip(before, after, strict=True))
+    return [differs for differs in found if differs is not None]

@@ -104,6 +104,8 @@ class PermutedFeatures:
         self.repeats = repeats
         if odd := [x for x in self._inputs if x.ndim != axes]:
             raise ValueError(f"inputs have {axes} axes or {odd[0].ndim}: features must be on the same one in all")
+        if not 1 <= self.axis < axes:
+            raise ValueError(f"axis must be one of 1 to {axes - 1}, behind that of the samples, not {self.axis}")
         widths = sorted({x.shape[self.axis] for x in self._inputs})
         if len(widths) > 1 or widths == [0]:
             raise ValueError(

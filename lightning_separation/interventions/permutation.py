@@ -47,6 +47,7 @@ def permutation_importance(
     loss: Loss | None = None,
     groups: Sequence[Units] | None = None,
     argument: str | int | None = None,
+    axis: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""How much worse a network does when a feature of its input is shuffled among the samples.
@@ -66,9 +67,10 @@ def permutation_importance(
             classes, else the squared error; without a target the relative error
             :math:`100\, \|output - input\| / \|input\|` of each sample, in percent (0 for an input that is all
             zero).
-        groups: Features to permute together, as lists of their numbers; None: each on its own. Features are columns of
-            ``[N, D]``, channels of images ``[N, C, H, W]``, the last axis of sequences ``[N, T, D]``.
+        groups: Features to permute together, as lists of their numbers; None: each on its own.
         argument: Which of several inputs: a name, or the position of an argument. None: the first tensor.
+        axis: That of the features in the input, such as 1 for the channels of ``[N, C, T]``. None: columns of
+            ``[N, D]``, channels of images ``[N, C, H, W]``, the last axis of sequences ``[N, T, D]``.
         generator: For the permutations; None: one with seed 0.
 
     Returns:
@@ -88,7 +90,7 @@ def permutation_importance(
     """
     found = permutation_effects(
         network, inputs, target,
-        repeats=repeats, loss=loss, groups=groups, argument=argument, generator=generator,
+        repeats=repeats, loss=loss, groups=groups, argument=argument, axis=axis, generator=generator,
     )  # fmt: skip
     return found.loss
 
@@ -102,6 +104,7 @@ def permutation_effects(
     loss: Loss | None = None,
     groups: Sequence[Units] | None = None,
     argument: str | int | None = None,
+    axis: int | None = None,
     generator: torch.Generator | None = None,
 ) -> PermutationEffects:
     """All that changes when a feature of the input is shuffled among the samples.
@@ -119,7 +122,11 @@ def permutation_effects(
     check_network(network)
     check_loss(loss)
     check_positive(repeats=repeats)
-    work = FeaturePermutation(network, groups=groups, argument=argument, reproduces=target is None, loss=loss)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator must be a torch.Generator or None, not {generator!r}")
+    work = FeaturePermutation(
+        network, groups=groups, argument=argument, axis=axis, reproduces=target is None, loss=loss
+    )
     with evaluating(network):
         found = work.effects([Batch.of(inputs, target)], repeats, generator)
     if work.whole:

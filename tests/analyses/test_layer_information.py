@@ -416,14 +416,18 @@ def test_a_run_that_is_resumed_keeps_its_bins_and_a_new_one_does_not(tmp_path):
     assert (edges_in(fresh)[0] != edges_in(t)[0]).all()
 
 
-def test_a_fit_lays_bins_of_its_own_after_a_validation(tmp_path):
+def test_a_fit_goes_on_with_the_bins_of_a_validation_before_it(tmp_path):
     torch.manual_seed(0)
     monitor, module, seen = SeparationMonitor([LayerInformation()]), Classifier(), Activations()
     far = TensorDataset(100 * X, Y)
     trainer(tmp_path / "a", monitor).validate(module, loader(far), verbose=False)
+    (before,) = load_run(tmp_path / "a" / "lightning_logs" / "version_0").records
     t, _ = fit(tmp_path / "b", None, seen, module=module, monitor=monitor)
-    expected = [edges for _, edges in columns(seen.seen[0])]
-    np.testing.assert_allclose(edges_in(t)[0], expected, rtol=1e-4, atol=1e-5)
+    expected = before.findings["layer_information"]["net.3"]["edges"]
+    assert np.ptp(expected) > 100
+    np.testing.assert_array_equal(edges_in(t)[0], expected)
+    t, _ = fit(tmp_path / "c", None, seen, module=module, monitor=monitor)  # another fit begins anew
+    assert np.ptp(edges_in(t)[0]) < 100
 
 
 def test_bins_are_not_carried_from_one_analysis_to_the_next():

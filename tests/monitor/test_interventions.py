@@ -326,16 +326,29 @@ def test_lightnings_own_weight_averaging(tmp_path):
     assert len(said) == (0 in there)
 
 
-def test_random_numbers_in_eval_mode_are_not_ablated(tmp_path):
+def test_a_network_that_draws_random_numbers_is_compared_under_the_same_ones(tmp_path):
     class Noisy(nn.Module):
         def forward(self, x):
             return x + torch.randn_like(x)
 
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 5), Noisy(), nn.Linear(5, 3))
     monitor = SeparationMonitor([HenzePenrose(), *(make() for make in INTERVENTIONS)])
     said, records = said_by(tmp_path, monitor, module=Classifier(net))
-    assert sum("random numbers" in message for message in said) == 4
-    assert [name for name, found in records[-1].findings.items() if len(found)] == ["henze_penrose"]
+    assert sum("network: it draws random numbers" in message for message in said) == 1
+    assert sum("next_layer_effect: the network draws random numbers" in message for message in said) == 1
+    assert "next_layer_effect" not in records[-1].findings
+    x, y = blobs().tensors
+    found = records[-1].findings["ablation"]["net.2"]["loss"]  # behind what is drawn: an output, set to zero
+    assert np.isfinite(found).all()
+    state, losses = torch.get_rng_state(), []
+    for unit in (None, 0, 1, 2):  # the same numbers each time, though not those of the monitor
+        torch.set_rng_state(state)
+        output = net.eval()(x).detach()
+        if unit is not None:
+            output[:, unit] = 0
+        losses.append(nn.functional.cross_entropy(output, y).item())
+    np.testing.assert_allclose(found, np.array(losses[1:]) - losses[0], atol=0.35)
 
 
 def test_two_networks_in_one_step_ask_for_one(tmp_path):
