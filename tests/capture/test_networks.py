@@ -1,5 +1,6 @@
 """What is captured of networks that are not a plain stack of modules."""
 
+import warnings
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -545,8 +546,11 @@ def test_random_numbers_are_recognised_and_dropout_in_eval_mode_is_none():
         def forward(self, x):
             return x + torch.rand_like(x)
 
-    assert "random numbers" in reasons(nn.Sequential(Noisy(), *mlp()))
-    assert reasons(nn.Sequential(nn.Dropout(0.5), *mlp())) is None
+    with pytest.warns(UserWarning, match="network: it draws random numbers"):
+        assert reasons(nn.Sequential(Noisy(), *mlp())) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert reasons(nn.Sequential(nn.Dropout(0.5), *mlp())) is None
 
 
 def test_a_network_that_looks_at_whole_batches_is_recognised():
