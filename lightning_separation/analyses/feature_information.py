@@ -6,20 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from ..capture import INPUT, Snapshot
 from ..capture.buffers import Pooling
 from ..checks import check_choice, check_positive
 from ..errors import MonitorError
+from ..functional import unit_activations
 from ..functional._bins import Correction
+from ..functional._inputs import device_of
+from ..interventions.batches import Batch
+from ..interventions.gate import chosen_input
 from ..records import Findings
 from .base import LayerChoice, reason_of
+from .finite_units import finite_units, usable_rows
 from .layer_information import evenly_spaced
 from .named_features import check_feature_names, feature_labels
-from .run_bins import Edges, RunBins, check_edges
+from .run_bins import Edges, RunBins, check_bins, check_edges
 from .shared_information import shared_information
-from .sources import source_layer
+from .sources import NOWHERE, layers_given, linear_layers, linear_sources
+
+_MOST_NAMED = 10  # features in a message
 
 
 @dataclass
@@ -31,12 +39,13 @@ class FeatureInformation(LayerChoice):
     of a feature, the size of the weights that lead from it.
 
     Args:
-        bins: Of every feature and unit, of one width.
+        bins: Of every feature and unit, of one width; at least 2.
         edges: ``"epoch"``: bins go from smallest to largest value each time, so that a layer that grows tells no less;
             ``"run"``: those of the first analysed epoch are kept; or a range for all of them, see
             :class:`LayerInformation`.
         correction: ``"miller-madow"`` adds (bins with samples - 1) / (2N) to each entropy.
         feature_names: Names of the input's features, flattened; None: their numbers.
+        argument: Which of several inputs of the network: a name, or the position of an argument. None: the first.
         pooling: ``"mean"`` or ``"max"`` over the positions of convolutions and sequences.
         max_units: Of wider layers so many units, evenly spaced.
         max_features: An input of more features, flattened, is pooled as layers are: to its channels or last axis. If
@@ -46,8 +55,11 @@ class FeatureInformation(LayerChoice):
 
     Found for each layer: ``information`` and ``excess`` (feature, example; without and with chance taken off),
     ``example_unit`` (example: which units), ``feature_mean`` (feature; mean excess over the units), and where only
-    linear layers with weights lie between the input and the layer, ``weight_magnitude`` (feature): the product of
-    their absolute weight matrices, summed over the units, times the feature's standard deviation, as a share of 1.
+    linear layers with weights lie between the input and the layer, the first is given the features as they are, and
+    each unit's activation goes to the next by itself, ``weight_magnitude`` (feature): the product of their absolute
+    weight matrices, summed over the units, times the feature's standard deviation, as a share of 1. NaN for units
+    and features with NaN or infinite values, of which the features are reported; samples for which the network gives
+    NaN are left out.
 
     Raises:
         ValueError: For impossible settings.
@@ -61,6 +73,7 @@ class FeatureInformation(LayerChoice):
     edges: Edges = "epoch"
     correction: Correction | None = None
     feature_names: Sequence[str] | None = None
+    argument: str | int | None = None
     pooling: Pooling = "mean"
     max_units: int = 256
     max_features: int = 1024
@@ -72,7 +85,8 @@ class FeatureInformation(LayerChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(bins=self.bins, max_units=self.max_units, max_features=self.max_features)
+        check_bins(self.bins)
+        check_positive(max_units=self.max_units, max_features=self.max_features)
         check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pooling", self.pooling, get_args(Pooling))
@@ -106,31 +120,62 @@ class FeatureInformation(LayerChoice):
         """Measure every chosen layer."""
         layers, found = self.chosen(snapshot), {}
         try:
-            features = self._features(snapshot)
+            features, rows = self._features(snapshot), usable_rows(snapshot, self.name)
         except MonitorError:
             raise
         except Exception as error:  # the other analyses can still be made
             snapshot.report(self.name, reason_of(error))
             return Findings(self.axes, {})
+        labels = feature_labels(self.feature_names, features.shape[1], self.name, snapshot)
+        weights = _feature_weights(features, snapshot, self.pooling)
+        features = features[rows.to(features.device)]
+        self._tell_of_bad_features(features, labels, snapshot)
         for layer in layers:
             try:
-                found[layer] = self._measure(layer, features, snapshot)
+                units = finite_units(snapshot, layer, self.pooling, rows)
+                found[layer] = self._measure(layer, units, features, snapshot)
+                if layer in weights:
+                    found[layer]["weight_magnitude"] = _magnitude(weights[layer].to(features.device), features).cpu()
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
                 snapshot.report(layer, f"{self.name}: {reason_of(error)}")
-        labels = feature_labels(self.feature_names, features.shape[1], self.name, snapshot)
         return Findings(self.axes, found, labels)
 
     def _features(self, snapshot: Snapshot) -> Tensor:
-        given = snapshot.activations(INPUT)
-        for features in (given.reshape(len(given), -1), snapshot.units(INPUT, self.pooling)):
-            if features.shape[1] <= self.max_features:
-                return features
-        raise ValueError(f"{features.shape[1]} features, max_features={self.max_features}: raise it")
+        """The features of all samples, ``[N, D]``.
 
-    def _measure(self, layer: str, features: Tensor, snapshot: Snapshot) -> dict[str, Tensor]:
-        units = snapshot.units(layer, self.pooling)
+        Raises:
+            ValueError: If there are too many, or the network is given no such input.
+        """
+        given = snapshot.activations(INPUT) if self.argument is None else self._argument(self.argument, snapshot)
+        given = given.to(device_of(given))
+        features = given.reshape(len(given), -1)
+        if features.shape[1] > self.max_features:
+            as_held = self.argument is None
+            features = (
+                snapshot.pool(INPUT, given, self.pooling) if as_held else unit_activations(given, pooling=self.pooling)
+            )
+        if features.shape[1] > self.max_features:
+            raise ValueError(f"{features.shape[1]} features, max_features={self.max_features}: raise it")
+        return features
+
+    def _argument(self, argument: str | int, snapshot: Snapshot) -> Tensor:
+        batches = [Batch(call.args, rows.stop - rows.start, call.kwargs) for rows, call in snapshot.calls]
+        inputs = [chosen_input(batch, argument) for batch in batches]
+        if len(shapes := {tuple(x.shape[1:]) for x in inputs}) > 1:
+            told = " or ".join(map(str, sorted(shapes)))
+            raise ValueError(f"argument={argument!r} has samples of shape {told}: features must be there for every one")
+        return torch.cat(inputs)
+
+    def _tell_of_bad_features(self, features: Tensor, labels: Mapping[str, Sequence[str]], snapshot: Snapshot) -> None:
+        if bad := (~features.isfinite()).any(0).nonzero().flatten().tolist():
+            names = ", ".join(labels["feature"][i] if labels else str(i) for i in bad[:_MOST_NAMED])
+            more = f" and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+            told = f"NaN or infinite values in features {names}{more}: nothing is found of these"
+            snapshot.report(self.name, told)
+
+    def _measure(self, layer: str, units: Tensor, features: Tensor, snapshot: Snapshot) -> dict[str, Tensor]:
         some = evenly_spaced(units.shape[1], self.max_units).to(units.device)
         edges = self._run_bins.of_units(INPUT, features), self._run_bins.of_units(layer, units)[some]
         shared = shared_information(features, units[:, some], edges, layer, snapshot, self.correction)
@@ -140,23 +185,31 @@ class FeatureInformation(LayerChoice):
             "example_unit": some,
             "feature_mean": shared.excess.nanmean(1),
         }
-        if (weights := _path_weights(layer, snapshot)) is not None and weights.shape[1] == features.shape[1]:
-            sizes = weights.sum(0).to(features.device) * features.double().std(0, correction=0)
-            found["weight_magnitude"] = sizes / sizes.sum()
         return {quantity: value.cpu() for quantity, value in found.items()}
 
 
-def _path_weights(layer: str, snapshot: Snapshot) -> Tensor | None:
-    """Product of the absolute weights of all linear layers from the input to a layer, ``[units, features]``."""
-    product: Tensor | None = None
-    while layer != INPUT:
-        module = snapshot.module(layer)
-        if not isinstance(module, nn.Linear):
-            return None
-        weight = module.weight.detach().double().abs()
-        product = weight if product is None else product @ weight
-        place = source_layer(layer, snapshot, directly=True)
-        if place < 0:
-            return None
-        layer = snapshot.layers[place]
-    return product
+def _magnitude(weights: Tensor, features: Tensor) -> Tensor:
+    """Weights ``[D]`` in standard deviations of the features ``[N, D]``, as shares of 1."""
+    sizes = weights * features.double().std(0, correction=0)
+    return sizes / sizes.nansum()
+
+
+def _feature_weights(features: Tensor, snapshot: Snapshot, pooling: Pooling) -> dict[str, Tensor]:
+    """How strong the ways are from each feature to the units of linear layers, ``[D]`` float64, up to a factor.
+
+    Of the layers for which the product of the absolute weights from the features on means that.
+    """
+    products: dict[str, Tensor] = {}
+    if first := layers_given(features, snapshot, pooling):
+        sources = linear_sources(snapshot)
+        for layer, module in linear_layers(snapshot).items():
+            if module.weight.shape != (module.out_features, module.in_features):
+                continue  # packed into other numbers
+            weight, source = module.weight.detach(), sources.get(layer, NOWHERE)
+            weight = weight.to(device_of(weight)).double().abs()
+            if layer in first:
+                products[layer] = weight
+            elif source.one_to_one and (before := snapshot.layers[source.place]) in products:
+                product = weight @ products[before]
+                products[layer] = product / product.sum()  # of many layers it would be beyond all numbers
+    return {layer: product.sum(0) for layer, product in products.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..capture import Snapshot
 from ..checks import check_positive
 from ..functional import unit_activations, weight_contributions
+from ..records import Findings
 from .base import LayerAnalysis
-from .sources import source_layer
+from .sources import NOWHERE, Source, linear_sources
 
 _MOST_CELLS = 4_000_000  # contributions worked out at a time
 _MOST_DRAWN = 20_000  # contributions of a layer that a picture can do something with
@@ -48,6 +49,8 @@ class WeightContributions(LayerAnalysis):
     name: ClassVar[str] = "weight_contributions"
     needs_classes: ClassVar[bool] = True
 
+    _sources: Mapping[str, Source] = field(default_factory=dict, init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(count=self.count)
@@ -70,6 +73,11 @@ class WeightContributions(LayerAnalysis):
         """Whether the layer is linear."""
         return isinstance(snapshot.module(layer), nn.Linear)
 
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Measure every chosen layer of the snapshot."""
+        self._sources = linear_sources(snapshot)
+        return super().compute(snapshot)
+
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The contributions to one linear layer's units."""
         assert snapshot.target is not None  # needs_classes
@@ -87,7 +95,7 @@ class WeightContributions(LayerAnalysis):
             "source_difference": parts[0].source_difference,
             "amplification": amplification,
             "amplification_median": amplification.nanmedian(),
-            "source_layer": torch.tensor(source_layer(layer, snapshot)),
+            "source_layer": torch.tensor(self._sources.get(layer, NOWHERE).place),
             **self._links([(part.contribution, part.difference) for part in parts]),
         }
         if weight.shape[0] * cells <= _MOST_DRAWN:
