@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ._bins import as_columns
 from ._inputs import full_precision
+
+_ROWS = 256  # columns to correlate with the others at a time
 
 
 def correlated_features(x: Tensor, threshold: float = 0.9) -> list[list[int]]:
@@ -40,14 +40,26 @@ def correlated_features(x: Tensor, threshold: float = 0.9) -> list[list[int]]:
     low, high = x.amin(0), x.amax(0)
     varying = ((high > low) & high.isfinite() & low.isfinite()).nonzero()[:, 0]
     columns = x[:, varying].double() / high[varying].maximum(-low[varying])  # no square overflows or vanishes
-    columns = columns - columns.mean(0)
-    columns = columns / columns.abs().amax(0)
-    columns = columns / columns.norm(dim=0)
+    columns -= columns.mean(0)
+    columns /= columns.amax(0).maximum(-columns.amin(0))
+    columns /= columns.norm(dim=0)
+    group = np.arange(x.shape[1])
+    at = varying.cpu().numpy()
     with full_precision(x.device):
-        blocks = [(some.T @ columns).abs() > threshold for some in columns.split(1024, 1)]
-    first, second = torch.cat([x.new_zeros(0, len(varying), dtype=torch.bool), *blocks]).nonzero(as_tuple=True)
-    links = varying[first].cpu().numpy(), varying[second].cpu().numpy()
-    width = x.shape[1]
-    num, group = connected_components(coo_array((np.ones(len(first)), links), shape=(width, width)), directed=False)
-    members = [np.flatnonzero(group == i).tolist() for i in range(num)]
-    return sorted(members)
+        for start in range(0, len(at), _ROWS):
+            some, later = columns[:, start : start + _ROWS], columns[:, start:]
+            linked = ((some.T @ later).abs_() > threshold).fill_diagonal_(True).cpu().numpy()
+            for row in linked:
+                _join(group, at[start:][row])
+    order = np.argsort(group, kind="stable")
+    return [part.tolist() for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1)]
+
+
+def _join(group: NDArray[np.int64], linked: NDArray[np.int64]) -> None:
+    """Makes the groups of all linked columns one, in place; a group is called after its first column."""
+    joined = group[linked]
+    first = joined.min()
+    if joined.max() > first:
+        moves = np.zeros(len(group), dtype=bool)
+        moves[joined] = True
+        group[moves[group]] = first

@@ -11,9 +11,12 @@ from ._bins import (
     Binned,
     Correction,
     Edges,
+    Numbers,
     binned,
     binned_pair,
     check_correction,
+    check_count,
+    check_generator,
     entropies,
     joint_entropies,
 )
@@ -28,7 +31,7 @@ class MutualInformation(NamedTuple):
     excess: Tensor
 
 
-def entropy(x: Tensor, *, bins: int = 10, edges: Tensor | None = None, correction: Correction | None = None) -> Tensor:
+def entropy(x: Tensor, *, bins: int = 10, edges: Numbers | None = None, correction: Correction | None = None) -> Tensor:
     r"""Entropy of every unit, :math:`H(x) = -\sum_b p_b \log p_b` in nats over the shares of samples in its bins.
 
     The bins are ``bins`` of one width from the unit's smallest to its largest value, closed on the left, the last on
@@ -40,7 +43,7 @@ def entropy(x: Tensor, *, bins: int = 10, edges: Tensor | None = None, correctio
     Args:
         x: ``[N, U]`` or ``[N]``, real; see :func:`unit_activations`.
         bins: Number of bins, where ``edges`` are not given; may be more than samples.
-        edges: ``[B + 1]`` for all units or ``[U, B + 1]``, strictly increasing.
+        edges: ``[B + 1]`` for all units or ``[U, B + 1]``, strictly increasing; a tensor, an array or a list.
         correction: ``"miller-madow"`` adds (bins with samples - 1) / (2N) against the bias of few samples.
 
     Returns:
@@ -48,7 +51,7 @@ def entropy(x: Tensor, *, bins: int = 10, edges: Tensor | None = None, correctio
 
     Raises:
         ValueError: For an x that is not dense, real, filled and of one or two axes, edges that do not fit or do not
-            increase, fewer than one bin, or an unknown correction.
+            increase, bins that are not an integer of at least 1, or an unknown correction.
 
     Example:
         >>> import torch
@@ -71,7 +74,7 @@ def joint_entropy(
         y: ``[N, V]`` or ``[N]``, the same samples.
         bins: Number of bins of each unit, as in :func:`entropy`, where no edges are given.
         edges: As in :func:`entropy` for the units of both; or a pair, for those of x and those of y, None where the
-            bins are each unit's own.
+            bins are each unit's own. A list or tuple of numbers is edges for both.
         correction: ``"miller-madow"``: as in :func:`entropy`, with the pairs of bins that have samples.
 
     Returns:
@@ -142,7 +145,7 @@ def mutual_information(
         Exactly 0 where one of the units lies in a single bin, NaN where one has NaN or infinite values.
 
     Raises:
-        ValueError: As :func:`joint_entropy`, or for no shuffles.
+        ValueError: As :func:`joint_entropy`, for no shuffles, or a generator of another type.
 
     Example:
         >>> import torch
@@ -154,8 +157,8 @@ def mutual_information(
         tensor([[True, True, True]])
     """
     check_correction(correction)
-    if shuffles < 1:
-        raise ValueError(f"shuffles must be at least 1, not {shuffles}")
+    check_count(shuffles, "shuffles")
+    check_generator(generator)
     first, second = binned_pair(x, y, bins, edges)
     of_x, of_y = _marginal(first, correction)[:, None], _marginal(second, correction)
     varies = (of_x > 0) & (of_y > 0)

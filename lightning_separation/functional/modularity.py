@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ._bins import Numbers, as_numbers, check_count, check_generator, check_tensor
 from ._inputs import device_of
 
 _BLOCK = 1 << 20  # numbers to work on at a time
@@ -25,7 +25,7 @@ class Modularity(NamedTuple):
 
 def modularity(
     weights: Tensor,
-    modules: Tensor | Sequence[int],
+    modules: Numbers,
     *,
     num_permutations: int = 1000,
     generator: torch.Generator | None = None,
@@ -49,7 +49,7 @@ def modularity(
 
     Raises:
         ValueError: For weights that are not square, finite and symmetric (up to rounding of float32), modules that do
-            not fit, or no permutations.
+            not fit, no permutations, or a generator of another type.
 
     Example:
         >>> import torch
@@ -61,11 +61,11 @@ def modularity(
         tensor(True)
     """
     graph = _graph(weights)
-    label = torch.as_tensor(modules).to(graph.device)
+    label = as_numbers(modules, "modules").to(graph.device)
     if label.is_floating_point() or label.is_complex() or label.shape != graph.shape[:1]:
         raise ValueError(f"modules must hold one integer for each of {len(graph)} units, not {tuple(label.shape)}")
-    if num_permutations < 1:
-        raise ValueError(f"num_permutations must be at least 1, not {num_permutations}")
+    check_count(num_permutations, "num_permutations")
+    check_generator(generator)
     label = label.unique(return_inverse=True)[1]
     num = int(label.max()) + 1
     device = graph.device if generator is None else generator.device
@@ -116,6 +116,7 @@ def find_modules(weights: Tensor, *, resolution: float = 1.0, seed: int = 0) -> 
 
 def _graph(weights: Tensor) -> Tensor:
     """Checked weights as float64, absolute, exactly symmetric, 0 on the diagonal, the largest 1."""
+    check_tensor(weights, "weights")
     device = device_of(weights)
     if weights.is_complex() or weights.layout != torch.strided or weights.is_nested:
         raise ValueError(f"weights must be a dense real tensor, not {weights.layout} of {weights.dtype}")

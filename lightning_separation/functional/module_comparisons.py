@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from ._bins import Correction, Edges, checked_edges, edges_between, edges_of_sides, soft_shares
+from ._bins import (
+    Correction,
+    Edges,
+    Numbers,
+    as_numbers,
+    check_tensor,
+    checked_edges,
+    edges_between,
+    edges_of_sides,
+    soft_shares,
+)
 from ._inputs import device_of
 from .pooled_information import Pairing, PooledInformation, pooled_information
-
-Units = Tensor | Sequence[int]
 
 
 class ModuleComparisons(NamedTuple):
@@ -26,8 +33,8 @@ class ModuleComparisons(NamedTuple):
 def module_comparisons(
     first: Tensor,
     second: Tensor,
-    module_first: Units,
-    module_second: Units,
+    module_first: Numbers,
+    module_second: Numbers,
     *,
     bins: int = 10,
     edges: Edges | None = None,
@@ -94,8 +101,8 @@ LossPairing = Literal["each", "truncate", "all"]
 def modularity_loss(
     first: Tensor,
     second: Tensor,
-    module_first: Units,
-    module_second: Units,
+    module_first: Numbers,
+    module_second: Numbers,
     *,
     bins: int = 10,
     edges: Edges | None = None,
@@ -166,14 +173,14 @@ def _entropy(share: Tensor, axes: tuple[int, ...]) -> Tensor:
     return -(share * share.where(share > 0, 1).log()).sum(axes)
 
 
-def _shares(layer: Tensor, units: Tensor, bins: int, edges: Tensor | None, pooled: bool, name: str) -> Tensor:
+def _shares(layer: Tensor, units: Tensor, bins: int, edges: Numbers | None, pooled: bool, name: str) -> Tensor:
     """Soft bins of some units, ``[N, units, B]``: each unit's own, or those of all their activations."""
     part = layer[:, units]
     columns = part.reshape(-1, 1) if pooled else part
     if edges is None:
         limits = edges_between(columns.amin(0), columns.amax(0), bins)
     else:
-        given = checked_edges(edges.to(layer.device), 1 if pooled else layer.shape[1], name)
+        given = checked_edges(edges, 1 if pooled else layer.shape[1], layer.device, name)
         limits = (given if pooled else given[units]).to(layer.dtype)
         if not bool(limits.isfinite().all()):
             raise ValueError(f"edges of {name} must be finite: soft bins have centres")
@@ -182,17 +189,18 @@ def _shares(layer: Tensor, units: Tensor, bins: int, edges: Tensor | None, poole
     return soft_shares(columns, limits).view(*part.shape, -1)
 
 
-def _units(layer: Tensor, module: Units, name: str) -> Tensor:
+def _units(layer: Tensor, module: Numbers, name: str) -> Tensor:
     """Indices of a module's units in a layer ``[N, U]``, in the order given.
 
     Raises:
         ValueError: With the reason.
     """
+    check_tensor(layer, name)
     device = device_of(layer)
     if layer.ndim != 2 or layer.numel() == 0:
         raise ValueError(f"{name} must be [N, U] and not empty, but has shape {tuple(layer.shape)}")
     width = layer.shape[1]
-    units = torch.as_tensor(module).to(device)
+    units = as_numbers(module, f"module_{name}").to(device)
     if units.dtype == torch.bool and units.shape == (width,):
         units = units.nonzero()[:, 0]
     if units.numel() == 0:
@@ -204,7 +212,7 @@ def _units(layer: Tensor, module: Units, name: str) -> Tensor:
     return units.long()
 
 
-def _module_and_others(first: Tensor, module_first: Units) -> tuple[Tensor, Tensor]:
+def _module_and_others(first: Tensor, module_first: Numbers) -> tuple[Tensor, Tensor]:
     """Indices of the module's units in the first layer, and of the others there."""
     module = _units(first, module_first, "first")
     others = torch.ones(first.shape[1], dtype=torch.bool, device=module.device).index_fill_(0, module, False)

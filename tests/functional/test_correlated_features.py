@@ -1,6 +1,8 @@
 """Groups of correlated columns, against NumPy's correlations and SciPy's components."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -98,3 +100,31 @@ def test_input_that_is_refused():
         correlated_features(torch.rand(4, 3, 2))
     with pytest.raises(ValueError, match="not empty"):
         correlated_features(torch.rand(0, 3))
+    with pytest.raises(ValueError, match=r"x must be a torch\.Tensor, not ndarray"):
+        correlated_features(np.ones((3, 3)))
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("threshold", [0.2, 0.3, 0.5])
+def test_links_from_block_to_block(rows, threshold, monkeypatch):
+    """Among noise, where groups grow by chance and in any order."""
+    monkeypatch.setattr(sys.modules[correlated_features.__module__], "_ROWS", rows)
+    x = torch.randn(40, 80, generator=torch.Generator().manual_seed(3))
+    found = correlated_features(x, threshold)
+    assert found == by_numpy(x, threshold)
+    assert 1 <= len(found) < 80
+
+
+def test_memory_of_many_columns():
+    """Of a fresh process, its peak beside the input in MB; a matrix of 8000 x 8000 would take 512."""
+    run = """
+import resource, torch
+from lightning_separation.functional import correlated_features
+x = torch.randn(50, 8000) * 0.1 + torch.randn(50, 1)
+correlated_features(x[:, :5])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert len(correlated_features(x)) == 1
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    found = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 150

@@ -1,6 +1,8 @@
 """Entropy and information against NumPy's histograms, scikit-learn and answers worked out by hand."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -98,6 +100,7 @@ def test_blocks_change_nothing(block, monkeypatch):
     x, y = sample(100, units=130), sample(100, units=121, seed=5)
     expected = joint_entropy(x, y), entropy(x)
     monkeypatch.setattr(bins_module, "_BLOCK", block)
+    monkeypatch.setattr(bins_module, "_LARGE", block)
     torch.testing.assert_close(joint_entropy(x, y), expected[0], rtol=1e-14, atol=0)
     assert torch.equal(entropy(x), expected[1])
 
@@ -337,10 +340,13 @@ def test_input_that_is_refused(function):
         function(x, x.to(torch.complex64))
     with pytest.raises(ValueError, match="dense"):
         function(x.to_sparse(), x)
-    with pytest.raises(ValueError, match="Tensor"):
+    with pytest.raises(ValueError, match=r"x must be a torch\.Tensor, not ndarray"):
         function(x.numpy(), x)
-    with pytest.raises(ValueError, match="bins"):
-        function(x, x, bins=0)
+    with pytest.raises(ValueError, match=r"y must be a torch\.Tensor, not list"):
+        function(x, x.tolist())
+    for bins in (0, -1, True, 2.0, "10", None):
+        with pytest.raises(ValueError, match="bins must be an integer of at least 1, not"):
+            function(x, x, bins=bins)
     with pytest.raises(ValueError, match="correction"):
         function(x, x, correction="jackknife")
 
@@ -356,7 +362,15 @@ def test_input_that_is_refused(function):
         (torch.arange(8.0).reshape(2, 4), "edges of x"),
         ((None, torch.arange(8.0).reshape(2, 4)), "edges of y"),
         ((None, None, None), "pair"),
-        ((None, [0.0, 1.0]), "pair"),
+        ((None, [1.0, 0.0]), "edges of y must increase"),
+        ([0.0, None, 1.0], "pair"),
+        ([0.0, None], "edges of x"),
+        ({0.0, 1.0}, "numbers.*set"),
+        ("edges", "numbers.*str"),
+        ((None, ["a", "b"]), "edges of y must hold numbers"),
+        ([[0.0, 1.0], [0.0, 1.0, [2.0]]], "edges of y must hold numbers"),
+        (np.array([0.0, 1.0j]), "real"),
+        (torch.tensor([0.0, 1.0]).to_sparse(), "dense"),
     ],
 )
 def test_edges_that_are_refused(edges, message):
@@ -365,6 +379,56 @@ def test_edges_that_are_refused(edges, message):
         mutual_information(x, x, edges=edges)
 
 
-def test_no_shuffles():
-    with pytest.raises(ValueError, match="shuffles"):
-        mutual_information(torch.rand(8, 3), torch.rand(8, 3), shuffles=0)
+@pytest.mark.parametrize("setting, value", [("shuffles", 0), ("shuffles", 1.5), ("generator", 0), ("generator", "0")])
+def test_settings_of_the_baseline_that_are_refused(setting, value):
+    with pytest.raises(ValueError, match=f"{setting} must be .*, not {value!r}"):
+        mutual_information(torch.rand(8, 3), torch.rand(8, 3), **{setting: value})
+
+
+@pytest.mark.parametrize("given", [list, tuple, np.array, lambda e: e[::-1].copy()[::-1], torch.tensor])
+def test_edges_of_any_type(given):
+    x, y = sample(70, units=4), sample(70, units=3, seed=1)
+    flat, own = np.array([-0.5, 0.1, 0.7]), np.array([-1.0, 0.3])
+    both, pair = torch.from_numpy(flat), (torch.from_numpy(flat), torch.from_numpy(own))
+    edges = given(flat)
+    assert torch.equal(entropy(x, edges=edges), entropy(x, edges=both))
+    assert torch.equal(joint_entropy(x, y, edges=edges), joint_entropy(x, y, edges=both))
+    assert torch.equal(joint_entropy(x, y, edges=(edges, given(own))), joint_entropy(x, y, edges=pair))
+    assert torch.equal(joint_entropy(x, y, edges=[None, edges]), joint_entropy(x, y, edges=(None, both)))
+
+
+def test_two_numbers_are_one_bin_of_both_sides():
+    x = sample(70, units=4)
+    assert joint_entropy(x, x, edges=[0.0, 1.0]).abs().max() == 0
+
+
+@pytest.mark.parametrize("bins", [(2, 3), (10, 10), (40, 300), (3, 4000)])
+@pytest.mark.parametrize("correction", [None, "miller-madow"])
+@pytest.mark.parametrize("block", [1, 1 << 18])
+def test_counting_and_products_and_numpy_agree(bins, correction, block, monkeypatch):
+    """However many bins: where most pairs of bins are empty, too."""
+    monkeypatch.setattr(bins_module, "_BLOCK", block)
+    x, y = sample(90, units=5), sample(90, units=7, seed=1)
+    sides = binned(x, bins[0], None), binned(y, bins[1], None)
+    expected = numpy_joint(x, y, bins, correction)
+    for found in (bins_module._by_counting(*sides, correction), bins_module._by_products(*sides, correction)):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_more_pairs_of_bins_than_int32_can_number():
+    x = torch.arange(6.0)[:, None] % torch.tensor([6, 3, 2])
+    found = joint_entropy(x, x, bins=60_000)
+    torch.testing.assert_close(found, joint_entropy(x, x, bins=6), rtol=1e-12, atol=1e-14)
+
+
+def test_memory_of_many_columns_and_of_many_bins():
+    """Fresh processes: their peaks beside the input, in MB."""
+    setup = "import resource, torch\nfrom lightning_separation.functional import entropy, joint_entropy\n"
+    peak = "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024"
+    for x, call, most in [
+        ("torch.rand(100, 200_000)", "entropy(x)", 250),
+        ("torch.rand(2000, 100)", "joint_entropy(x, x[:, :3], bins=3000)", 150),
+    ]:
+        run = f"x = {x}; joint_entropy(x[:9, :9], x[:9, :9])\nbefore = {peak}; {call}; print({peak} - before)"
+        found = subprocess.run([sys.executable, "-c", setup + run], capture_output=True, text=True, check=True)
+        assert int(found.stdout) < most

@@ -129,13 +129,15 @@ def test_rounding_of_float32_is_symmetric_enough():
         (torch.ones(2, 2).to(torch.complex64), [0, 1], "real"),
         (torch.ones(2, 2), [0, 1, 1], "modules"),
         (torch.ones(2, 2), [0.5, 1.0], "modules"),
-        (np.ones((2, 2)), [0, 1], "Tensor"),
+        (torch.ones(2, 2), {0, 1}, "modules must hold numbers.*set"),
+        (torch.ones(2, 2), ["a", "b"], "modules must hold numbers"),
+        (np.ones((2, 2)), [0, 1], r"weights must be a torch\.Tensor, not ndarray"),
     ],
 )
 def test_input_that_is_refused(weights, modules, message):
     with pytest.raises(ValueError, match=message):
         modularity(weights, modules)
-    if message != "modules":
+    if not message.startswith("modules"):
         with pytest.raises(ValueError, match=message):
             find_modules(weights)
 
@@ -143,6 +145,10 @@ def test_input_that_is_refused(weights, modules, message):
 def test_settings_that_are_refused():
     with pytest.raises(ValueError, match="num_permutations"):
         modularity(torch.ones(2, 2), [0, 1], num_permutations=0)
+    with pytest.raises(ValueError, match="num_permutations"):
+        modularity(torch.ones(2, 2), [0, 1], num_permutations=True)
+    with pytest.raises(ValueError, match=r"generator must be a torch\.Generator or None, not 0"):
+        modularity(torch.ones(2, 2), [0, 1], generator=0)
     with pytest.raises(ValueError, match="resolution"):
         find_modules(torch.ones(2, 2), resolution=0)
 

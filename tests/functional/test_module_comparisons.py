@@ -69,6 +69,18 @@ def test_ways_to_name_a_module():
     torch.testing.assert_close(*by_all)
 
 
+@pytest.mark.parametrize("function", [module_comparisons, modularity_loss])
+def test_edges_of_any_type(function):
+    first, second = layers()
+    flat, own = [-1.0, 0.1, 0.7], [0.0, 0.2, 0.4]
+    same = {"first": first, "second": second, "module_first": [0, 3], "module_second": np.array([1, 2])}
+    expected = function(**same, edges=torch.tensor(flat).double())
+    for edges in (flat, tuple(flat), np.array(flat)):
+        torch.testing.assert_close(function(**same, edges=edges), expected, rtol=0, atol=0)
+    expected = function(**same, edges=(torch.tensor(flat).double(), torch.tensor(own).double()))
+    torch.testing.assert_close(function(**same, edges=(flat, np.array(own))), expected, rtol=0, atol=0)
+
+
 def test_edges_of_both_layers():
     first, second = layers()
     edges = torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([0.0, 0.2, 0.4, 3.0])
@@ -110,6 +122,9 @@ def test_a_modular_network():
         (torch.ones(8, dtype=torch.bool), [0], "one bool for each of the 9"),
         ([0.5], [0], "indices"),
         ([[0, 1]], [0], "indices"),
+        ({0, 1}, [0], "module_first must hold numbers.*set"),
+        ([0], {0, 1}, "module_second must hold numbers.*set"),
+        ([0], None, "module_second must hold numbers"),
     ],
 )
 @pytest.mark.parametrize("function", [module_comparisons, modularity_loss])
@@ -127,8 +142,12 @@ def test_input_that_is_refused():
             function(first, second, [0], [0], pairing="some")
         with pytest.raises(ValueError, match="same samples"):
             function(first[:5], second, [0], [0])
-        with pytest.raises(ValueError, match="Tensor"):
+        with pytest.raises(ValueError, match=r"first must be a torch\.Tensor, not ndarray"):
             function(first.numpy(), second, [0], [0])
+        with pytest.raises(ValueError, match=r"second must be a torch\.Tensor, not ndarray"):
+            function(first, second.numpy(), [0], [0])
+        with pytest.raises(ValueError, match="bins must be an integer"):
+            function(first, second, [0], [0], bins=2.5)
         with pytest.raises(ValueError, match="increase"):
             function(first, second, [0], [0], edges=torch.tensor([0.0, 0.0, 1.0]))
     with pytest.raises(ValueError, match="floating"):
