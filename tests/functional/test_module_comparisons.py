@@ -74,10 +74,10 @@ def test_edges_of_any_type(function):
     first, second = layers()
     flat, own = [-1.0, 0.1, 0.7], [0.0, 0.2, 0.4]
     same = {"first": first, "second": second, "module_first": [0, 3], "module_second": np.array([1, 2])}
-    expected = function(**same, edges=torch.tensor(flat).double())
+    expected = function(**same, edges=torch.tensor(flat, dtype=torch.float64))
     for edges in (flat, tuple(flat), np.array(flat)):
         torch.testing.assert_close(function(**same, edges=edges), expected, rtol=0, atol=0)
-    expected = function(**same, edges=(torch.tensor(flat).double(), torch.tensor(own).double()))
+    expected = function(**same, edges=tuple(torch.tensor(e, dtype=torch.float64) for e in (flat, own)))
     torch.testing.assert_close(function(**same, edges=(flat, np.array(own))), expected, rtol=0, atol=0)
 
 
