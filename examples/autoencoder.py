@@ -99,7 +99,8 @@ def format_table(record: Record, together: Record, latent: str) -> str:
     means, spread = found["importance"].mean(1), found["importance"].std(1)
     told, weights = information[latent]["feature_mean"], information[latent]["weight_magnitude"]
     wide = max(22, *map(len, together.findings["permutation_importance"].labels["feature"]))
-    lines = [f"Reconstruction error {found['clean_loss']:.1f}%. With one column shuffled among the rows:", ""]
+    error = f"Reconstruction error {found['clean_loss']:.1f}%."
+    lines = [f"{error} With one column shuffled among the rows (± over 50 repeats):", ""]
     lines.append(f"{'column':{wide}}  increase (points)  latent layer tells  share of weights")
     for i in means.argsort()[::-1]:
         lines.append(f"{names[i]:{wide}}{means[i]:+10.1f} ± {spread[i]:<6.1f}{told[i]:14.2f} nats{weights[i]:17.0%}")

@@ -50,6 +50,8 @@ def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
     Raises:
         ValueError: If one is not an analysis, or two have one name.
     """
+    if isinstance(analyses, Analysis):
+        raise ValueError(f"analyses must be a list, [{analyses!r}]")
     chosen: list[Analysis] = [HenzePenrose(), Significance(), Ablation()] if analyses is None else list(analyses)
     for analysis in chosen:
         if isinstance(analysis, type) or not isinstance(analysis, Analysis):

@@ -62,7 +62,7 @@ class Modularity(LayerChoice):
     Found for each layer: ``modularity``, ``null_mean``, ``null_std``, ``p_value``, ``num_modules``; ``example_unit``
     (example: which units), their ``module`` (example) and ``weight`` (example, example; nats, float32, on the half that
     Q is measured on); behind another layer ``others_alone``, ``all_over_module`` and ``all_over_others``, means over
-    the modules in nats, NaN if no module is part of both layers.
+    the modules in nats, NaN if no module is part of both layers. A layer of one unit is left out.
 
     Raises:
         ValueError: For impossible settings.
@@ -139,6 +139,8 @@ class Modularity(LayerChoice):
             try:
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 varying = _varying(units)
+                if units.shape[1] == 1:
+                    continue
                 if len(varying) < 2:
                     told = f"{len(varying)} of its {units.shape[1]} units vary: there is nothing to divide"
                     snapshot.report(layer, f"{self.name}: {told}", harmless=True)

@@ -44,9 +44,11 @@ class Objective(NamedTuple):
     def tell(self, name: str, snapshot: Snapshot) -> None:
         """Report what was chosen where it is doubtful."""
         if self.doubtful:
-            chosen = "the classes" if self.kind == "classes" else "how well it reproduces the input"
-            told = f"the network puts out as many numbers as it is given: it is measured by {chosen}"
-            snapshot.report(name, f'{told}; objective="target" or "input" decides otherwise', harmless=True)
+            chosen, other = "how well it reproduces the input", 'objective="target" takes the classes'
+            if self.kind == "classes":
+                chosen, other = "the classes", 'objective="input" takes how well it reproduces the input'
+            told = f"the network puts out as many numbers as it is given: it is measured by {chosen}; {other}"
+            snapshot.report(name, told, harmless=True)
 
 
 def find_objective(snapshot: Snapshot, wanted: Wanted = "auto") -> Objective:

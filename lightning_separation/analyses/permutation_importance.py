@@ -192,6 +192,9 @@ class PermutationImportance(LayerChoice):
         if isinstance(self.groups, Mapping):
             return [[_number(feature, names) for feature in group] for group in self.groups.values()], list(self.groups)
         alone = [[i] for i in range(width)]
+        if width == 1 and first[0].numel() > 1:
+            told = "the input has one channel, which is shuffled as a whole; for pixels give a network flat images"
+            snapshot.report(self.name, told, harmless=True)
         if width > _MOST_CORRELATED:
             if self.groups == "correlated":
                 raise ValueError(f'groups="correlated" is for at most {_MOST_CORRELATED} features, not {width}')

@@ -17,6 +17,8 @@ from .snapshot import Snapshot
 from .structures import first_tensor
 from .targets import NoClassesError, TargetFn, as_labels, batch_target
 
+_MOST_OWN = 0.5  # share of samples that could be of a class of their own
+
 
 class NothingCapturedError(RuntimeError):
     """A pass left nothing to analyse; the message says why."""
@@ -153,6 +155,9 @@ class Capture:
         self.sample.finish()
         self.networks = recorder.networks
         labels = torch.cat(self._labels) if self._labels else None
+        if labels is not None and self._are_values(labels):
+            labels = self.sample.labels = None
+        self.sample.no_classes = "" if labels is not None else self.sample.no_classes or self._no_classes
         self._check_same_samples(labels, sum(recorder.batch_rows))
         return Snapshot(
             recorder,
@@ -163,7 +168,7 @@ class Capture:
             self.explicit,
             self.seed,
             shows_progress,
-            no_classes="" if labels is not None else self._no_classes or "in the first pass targets were no classes",
+            no_classes=self.sample.no_classes,
             values=torch.cat(self._values) if labels is None and self._values else None,
         )
 
@@ -198,6 +203,15 @@ class Capture:
             self._values = None
         else:
             self._values.append(kept)
+
+    def _are_values(self, labels: Tensor) -> bool:
+        """Whether whole numbers are values to predict: they come as floats, and most samples have one of their own."""
+        kinds = len(labels.unique())
+        floats = bool(self._values) and all(values.is_floating_point() for values in self._values or ())
+        if not floats or kinds <= _MOST_OWN * len(labels) or kinds <= 2:
+            return False
+        self._no_classes = f"the target has {kinds} different numbers for {len(labels)} samples: no classes, but values"
+        return True
 
     def _names(self, labels: Tensor | None) -> list[str]:
         if labels is None:

@@ -22,6 +22,7 @@ class Sample:
     Attributes:
         positions: Of the chosen samples, counted over the whole loader, ascending.
         labels: ``[N]`` int64, their classes; None without classes.
+        no_classes: Why there are no classes; empty if there are.
         chosen: Whether a pass has run to its end.
     """
 
@@ -30,6 +31,7 @@ class Sample:
         self.max_samples = max_samples
         self.positions: list[int] = []
         self.labels: Tensor | None = None
+        self.no_classes = ""
         self.chosen = False
         self._offset = 0
 
@@ -74,11 +76,12 @@ class Sample:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to find the same samples again."""
         labels = None if self.labels is None else self.labels.tolist()
-        return {"positions": self.positions, "labels": labels} if self.chosen else {}
+        state = {"positions": self.positions, "labels": labels, "no_classes": self.no_classes}
+        return state if self.chosen else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the choice of an earlier run."""
         if state:
-            self.positions, labels = list(state["positions"]), state["labels"]
+            self.positions, labels, self.no_classes = list(state["positions"]), state["labels"], state["no_classes"]
             self.labels = None if labels is None else torch.tensor(labels, dtype=torch.int64)
             self.chosen = True

@@ -156,7 +156,10 @@ def _members(groups: Sequence[Units] | None, width: int) -> list[Tensor]:
     if groups is None:
         return list(torch.arange(width).unsqueeze(1))
     if isinstance(groups, str | Mapping) or not isinstance(groups, Iterable):
-        raise ValueError(f"groups must be lists of features, [[0], [1, 2], ...], not {described(groups)}")
+        raise ValueError(
+            f"groups must be lists of features, [[0], [1, 2], ...], as functional.correlated_features finds them, not "
+            f"{described(groups)}"
+        )
     found = []
     for place, group in enumerate(groups):
         try:

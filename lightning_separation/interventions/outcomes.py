@@ -280,7 +280,9 @@ def own_losses(loss: Loss, returned: Any, target: Tensor | None, size: int) -> T
     losses = loss(returned, target)  # type: ignore[arg-type]  # None where the caller has no target
     if not isinstance(losses, Tensor) or losses.shape != (size,):
         found = f"a tensor {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
-        raise ValueError(f"loss(outputs, target) must give one number for each of {size} samples, not {found}")
+        raise ValueError(
+            f'loss(outputs, target) must give one number for each of {size} samples (reduction="none"), not {found}'
+        )
     return losses.detach().double()
 
 

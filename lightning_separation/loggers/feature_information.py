@@ -75,7 +75,7 @@ def _features(record: Record, layer: str, means: NDArray, names: Sequence[str], 
         rows.append([*row, _best(excess[i], units)])
     header = ["feature", "mean information (nats)"]
     header += ["share of the weights", "rank by them"] if weights is not None else []
-    some = f" The first {_MOST_ROWS} of {len(means)} features." if len(means) > _MOST_ROWS else ""
+    some = f" The {_MOST_ROWS} of {len(means)} features with the largest means." if len(means) > _MOST_ROWS else ""
     caption = (
         f"What the units of `{layer}` tell about each input feature, {record.when}: mutual information above that of "
         f"shuffled values, mean over the units, and the unit that tells most.{some}"

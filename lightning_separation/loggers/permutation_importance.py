@@ -106,7 +106,11 @@ def _features(
     header += ["smallest", "largest"]
     header += ["change of accuracy (points)"] if "accuracy" in values else []
     header += ["most changed output"] if moved.size else []
-    some = f" The first {_MOST_FEATURES} of {len(features)} features." if len(features) > _MOST_FEATURES else ""
+    some = (
+        f" The {_MOST_FEATURES} of {len(features)} features with the largest means."
+        if len(features) > _MOST_FEATURES
+        else ""
+    )
     caption = (
         f"How much worse the network gets when one feature of the input is permuted, {record.when}: mean, spread and "
         f"ends over {importance.shape[1]} repeats. With none permuted: {clean_score(values)}."

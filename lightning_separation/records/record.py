@@ -92,6 +92,8 @@ class Record:
         """
         from ..plots import separation_heatmap
 
+        if analysis not in self.findings:
+            raise KeyError(f"the record has no {analysis!r}; it has {', '.join(self.findings)}")
         found = self.findings[analysis]
         if found.axes[quantity] != ("pair",):
             raise ValueError(

@@ -295,3 +295,24 @@ def test_an_autoencoder_of_images(tmp_path):
     assert found["ablation"]["net.2"]["loss"].shape == (2,)
     clean = relative_errors(module, x).mean().item()
     assert found["ablation"]["net.2"]["clean_loss"] == pytest.approx(clean, rel=1e-5)
+
+
+def test_whole_numbers_of_which_most_samples_have_one_of_their_own_are_values(tmp_path):
+    class Regressor(Autoencoder):
+        def training_step(self, batch, batch_idx):
+            return nn.functional.mse_loss(self.net(batch[0]).squeeze(1), batch[1])
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", self.training_step(batch, batch_idx))
+
+    target = torch.randperm(500, generator=torch.Generator().manual_seed(0))[:60].float()
+    wanted = [HenzePenrose(), LayerInformation(edges="epoch"), Ablation()]
+    t, records, said = fit(tmp_path, watching(wanted), (X, target), Regressor(nn.Linear(6, 1)))
+    reason = "target: the target has 60 different numbers for 60 samples: no classes, but values"
+    assert said == [f"{reason}; what needs classes is left out: henze_penrose"]
+    assert len(records) == 2
+    for record in records:
+        assert not record.class_names
+        assert "label_excess" not in record.findings["layer_information"]["net"]
+    clean = records[-1].findings["ablation"]["net"]["clean_loss"]
+    assert clean == pytest.approx(t.callback_metrics["val_loss"].item(), rel=1e-4)
