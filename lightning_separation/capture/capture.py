@@ -41,6 +41,7 @@ class Capture:
         report: Told of what is left out, and why.
         explicit: Whether the user named the layers.
         seed: Of what analyses draw at random.
+        split: Which data it is: ``"val"``, ``"train"`` or ``"test"``.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Capture:
         report: Report,
         explicit: bool,
         seed: int = 0,
+        split: str = "val",
     ) -> None:
+        self.split = split
         self.root = root
         self.layers = layers
         self.networks = networks
@@ -170,6 +173,8 @@ class Capture:
             shows_progress,
             no_classes=self.sample.no_classes,
             values=torch.cat(self._values) if labels is None and self._values else None,
+            positions=torch.tensor(self.sample.positions[: sum(recorder.batch_rows)], dtype=torch.int64),
+            split=self.split,
         )
 
     def _batch_target(self, batch: Any) -> Tensor | None:

@@ -36,6 +36,8 @@ class Snapshot:
         shows_progress: Whether long work may show a bar.
         no_classes: Why there are no classes.
         values: ``[N, ...]`` what the network is to predict, where that is no class.
+        positions: ``[N]`` int64, where the loader has each sample.
+        split: Which data the sample is from.
 
     Attributes:
         layers: In order of execution; the network's input first.
@@ -49,6 +51,10 @@ class Snapshot:
         no_classes: Why there are no classes; empty if there are.
         values: ``[N, ...]`` what the network is to predict, on the CPU, where that is no class; None if it is, or is
             not known.
+        positions: ``[N]`` int64 position of each sample among all that the loader gives: its index in the dataset,
+            unless the loader shuffles.
+        split: ``"val"``, ``"train"`` or ``"test"``.
+        beside: Of a sample of the training data the validation's snapshot in the same epoch; else None.
     """
 
     def __init__(
@@ -64,7 +70,12 @@ class Snapshot:
         *,
         no_classes: str = "",
         values: Tensor | None = None,
+        positions: Tensor | None = None,
+        split: str = "val",
     ) -> None:
+        self.split = split
+        self.positions = torch.arange(sum(recorder.batch_rows)) if positions is None else positions
+        self.beside: Snapshot | None = None
         self.seed, self.shows_progress = seed, shows_progress
         self.no_classes, self.values = no_classes, values
         self._digest: bytes | None = None
