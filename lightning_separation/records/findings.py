@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 AXES = (
     "pair", "class", "unit", "feature", "source", "link", "example", "bin", "edge", "direction", "repeat", "follower",
-    "output",
+    "output", "sample", "component",
 )  # fmt: skip
 """Names an axis can have. ``"pair"`` stands for two axes, [K, K]; the others for one.
 
 ``"feature"``: of the network's input, flattened; ``"source"``: units before a layer; ``"link"``: chosen connections;
 ``"example"``: chosen units; ``"bin"`` and ``"edge"``: of histograms; ``"direction"``: in the space of a layer's units;
-``"repeat"``: of a random choice; ``"follower"``: layers that come behind; ``"output"``: of the network.
+``"repeat"``: of a random choice; ``"follower"``: layers that come behind; ``"output"``: of the network; ``"sample"``:
+the data that was looked at; ``"component"``: principal components.
 """
 
 ALL_LAYERS = "*"
