@@ -1,5 +1,8 @@
-"""Saved records of one run or several: tables and figures. Imports no torch."""
+"""Saved records of one run or several: tables, comparisons and figures. Imports no torch."""
 
-from .run import Run, load_run
+from .compare import compare_groups
+from .comparison import Comparison, Row
+from .load import find_runs, load_run
+from .run import BEFORE, Run
 
-__all__ = ["Run", "load_run"]
+__all__ = ["BEFORE", "Comparison", "Row", "Run", "compare_groups", "find_runs", "load_run"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import NotARecordError, Record, load_record, load_run_info
+from ..records import Record, save_record, save_run_info
 from ..records.record import tidy_table
-from ..records.storage import RUN_FILE
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+
+    from .comparison import Comparison, Test
+
+BEFORE = "before"
+"""What the moment before training is called; the others are epochs."""
+
+Moment = int | str
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,14 @@ class Run:
     Attributes:
         records: One for each analysed validation, by step.
         info: What ``run.json`` says: layers, classes, sample indices and counts, settings, versions.
+        name: What the run is called.
+        train: The records of the training data, where the monitor analysed them too.
     """
 
     records: list[Record]
     info: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    train: Run | None = None
 
     @property
     def epochs(self) -> list[int]:
@@ -81,65 +90,146 @@ class Run:
             out[cells] = array
         return out
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """All records as one tidy table; see :meth:`Record.to_pandas`."""
-        return tidy_table(self.records)
+    @property
+    def moments(self) -> dict[Moment, Record]:
+        """The records that can be told apart by epoch, in order; ``"before"`` is before the first step.
 
-    def plot(self, quantity: str = "separation", analysis: str = "henze_penrose") -> Figure:
-        """A number for each layer against depth, one line for each record.
+        Of several in one epoch the one made during the fit, else the last. Tests are of other data and left out.
+        """
+        found: dict[Moment, Record] = {}
+        for record in self.records:
+            untrained = record.stage == "validate" and record.step == 0
+            moment = BEFORE if untrained else record.epoch
+            if record.split != "test" and (moment not in found or found[moment].stage != "fit"):
+                found[moment] = record
+        return dict(sorted(found.items(), key=lambda item: -1 if isinstance(item[0], str) else item[0]))
+
+    def compare(self, other: Run, test: Test = "jackknife") -> Comparison:
+        """How far this run separates the classes better than another, layer by layer and epoch by epoch.
+
+        What the runs share is compared: layers, classes and epochs; what they do not share is said in ``notes``, as is
+        every difference in the number of samples.
 
         Args:
-            quantity: A quantity without axes.
-            analysis: The analysis that found it.
+            other: Another run.
+            test: ``"jackknife"`` over classes; ``"fisher"`` or ``"fisher_paired"``, the permutation test of means.
 
         Raises:
-            KeyError: If no record has it.
-            ValueError: If it has axes, or values outside of the figure's range.
+            ValueError: If one has no separation of classes, or they share no layer, no epoch or no two classes.
         """
-        from ..plots import separation_depth
+        from .compare import compare_runs
 
-        values = self.array(analysis, quantity)
-        if values.ndim != 2:
-            raise ValueError(f"{quantity!r} of {analysis!r} is more than one number for each layer; use array()")
-        if (values[np.isfinite(values)] > 1).any() or (values[np.isfinite(values)] < -1).any():
-            raise ValueError(f"{quantity!r} of {analysis!r} is not on a scale from 0 to 1; use array()")
-        curves: dict[int | str, dict[str, float]] = {}
-        for record, row in zip(self.records, values, strict=True):
-            alike = sum(str(label).startswith(str(record.label)) for label in curves if isinstance(label, str))
-            label = f"{record.label} ({alike + 1})" if record.label in curves else record.label
-            curves[label] = dict(zip(self.layers, row.tolist(), strict=True))
-        if (analysis, quantity) == ("henze_penrose", "separation"):
-            return separation_depth(curves)
-        return separation_depth(curves, value=quantity.replace("_", " "))
+        return compare_runs(self, other, test)
 
+    def layer_steps(self, test: Test = "jackknife") -> Comparison:
+        """What each layer does to the separation: its own minus that of the layer before, in every epoch.
 
-def load_run(path: str | Path) -> Run:
-    """Load the records that a monitor left. Needs neither torch nor Lightning.
+        Raises:
+            ValueError: If the run has no separation of classes, or of one layer only.
+        """
+        from .compare import layer_steps
 
-    Args:
-        path: The folder of the records (``.../version_0/separation``) or the log directory above it.
+        return layer_steps(self, test)
 
-    Returns:
-        The run, its records by step.
+    def epoch_steps(self, test: Test = "jackknife") -> Comparison:
+        """Which layers still change: the separation in every epoch minus that in the one recorded before.
 
-    Raises:
-        FileNotFoundError: If there are no records; the message says where they were looked for.
-        ValueError: If the folder holds the records of several monitors (they are listed), or a newer version of the
-            package wrote them.
-    """
-    path = Path(path)
-    path = path.parent if path.is_file() else path
-    folders = [path] if (path / RUN_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{RUN_FILE}"))
-    if not folders:
-        raise FileNotFoundError(f"no {RUN_FILE} in {path} or a folder in it: not the log directory of an analysed run")
-    if len(folders) > 1:
-        names = ", ".join(str(folder) for folder in folders)
-        raise ValueError(f"{path} holds the records of several monitors; load one of: {names}")
-    records = []
-    for file in sorted(folders[0].glob("*.npz")):
-        try:
-            records.append(load_record(file))
-        except NotARecordError as error:
-            warnings.warn(f"{error}; it is left out", stacklevel=2)
-    records.sort(key=lambda record: (record.step, record.epoch))
-    return Run(records, load_run_info(folders[0]))
+        Raises:
+            ValueError: If the run has no separation of classes, or of one epoch only.
+        """
+        from .compare import epoch_steps
+
+        return epoch_steps(self, test)
+
+    def training_effect(self, test: Test = "jackknife") -> Comparison:
+        """What training did: the separation in the last record minus that in the first.
+
+        Raises:
+            ValueError: If the run has no separation of classes, or of one epoch only.
+        """
+        from .compare import training_effect
+
+        return training_effect(self, test)
+
+    def gap(self, test: Test = "jackknife") -> Comparison:
+        """What is learnt by heart: the separation of the training data minus that of the validation data.
+
+        Raises:
+            ValueError: If there are no records of the training data (``SeparationMonitor(splits=("val", "train"))``).
+        """
+        from .compare import gap
+
+        return gap(self, test)
+
+    def confusion_forecast(self) -> dict[Moment, dict[str, tuple[float, float]]]:
+        """How well low separation of two classes foretold that the network would confuse them at the end.
+
+        Returns:
+            By moment and layer the Spearman correlation, over pairs of classes, of low separation then with the share
+            of confused samples in the last confusion matrix, and its one-sided p-value by the Mantel test (classes are
+            permuted); NaN where nothing, or everything alike, is confused.
+
+        Raises:
+            ValueError: If no record has a confusion matrix (analysis ``Confusion``), or separations.
+        """
+        from .forecast import confusion_forecast
+
+        return confusion_forecast(self)
+
+    def label_suspects(self) -> list[dict[str, Any]]:
+        """Samples that lie among other classes: their labels may be wrong, or they are hard. Most suspect first.
+
+        Returns:
+            For each its ``index`` in the data, ``label``, ``neighbours`` (the class most of its neighbours in the trees
+            have, in the last record that suspects it), ``layers`` (mean share of layers in which all its edges lead to
+            other classes, over the epochs), ``epochs`` (number of records in which it is suspect in half of the layers
+            or more) and ``records`` (how many there are).
+
+        Raises:
+            ValueError: If no record has label suspects (analysis ``LabelSuspects``).
+        """
+        from .suspects import label_suspects
+
+        return label_suspects(self.records)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the records as a monitor does: for runs made of :func:`analyze` and checkpoints.
+
+        Args:
+            folder: Is made if it is not there.
+
+        Returns:
+            The folder, for :func:`load_run` and the command line.
+
+        Raises:
+            FileExistsError: If there is a run already.
+        """
+        folder = Path(folder)
+        if any(folder.glob("*.npz")):
+            raise FileExistsError(f"{folder} holds records already")
+        save_run_info(folder, {"layers": self.layers, "class_names": self.class_names, **self.info})
+        for record in [*self.records, *(self.train.records if self.train else [])]:
+            save_record(folder, record)
+        return folder
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """All records as one tidy table, those of the training data too; see :meth:`Record.to_pandas`."""
+        return tidy_table([*self.records, *(self.train.records if self.train else [])])
+
+    def plot(self, quantity: str = "separation", analysis: str = "henze_penrose", *, kind: str = "depth") -> Figure:
+        """A figure of the run.
+
+        Args:
+            quantity: With kind ``"depth"``: a quantity without axes, from 0 to 1.
+            analysis: The analysis that found it.
+            kind: ``"depth"``: a number for each layer against depth, a line for each record; or one of
+                ``runs.FIGURES``: ``"epochs"``, ``"curves"``, ``"bands"``, ``"histograms"``, ``"pairs"``,
+                ``"bayes_error"``, ``"gap"``, ``"training_effect"``, ``"forecast"``, ``"confusion"``, ``"components"``.
+
+        Raises:
+            KeyError: If no record has what is to be shown.
+            ValueError: If the kind is unknown, or the quantity has axes, or values outside of the figure's range.
+        """
+        from .figures import depth, draw
+
+        return depth(self, quantity, analysis) if kind == "depth" else draw(self, kind)

@@ -1,0 +1,137 @@
+"""What a comparison of separations found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..comparison import ASSUMES
+from .run import Moment
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+Test = Literal["jackknife", "fisher", "fisher_paired"]
+
+
+class Row(NamedTuple):
+    """The difference in one layer at one moment.
+
+    Attributes:
+        moment: Epoch, or ``"before"`` training.
+        layer: Its name.
+        versus: What it is compared with: another run's name, a layer, a moment or a split.
+        mean: Mean separation over the pairs of classes that both have (of groups: over their runs, too).
+        other_mean: That of what it is compared with.
+        effect: ``mean - other_mean``.
+        low: Lower end of the effect's 95% interval; NaN where there is none.
+        high: Upper end.
+        p_value: Two-sided; NaN where it cannot be had.
+        q_value: The same, adjusted for the number of rows (Benjamini-Hochberg).
+        classes: How many both have.
+    """
+
+    moment: Moment
+    layer: str
+    versus: str
+    mean: float
+    other_mean: float
+    effect: float
+    low: float
+    high: float
+    p_value: float
+    q_value: float
+    classes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences in separation, layer by layer and epoch by epoch.
+
+    Attributes:
+        title: What is compared with what.
+        test: ``"jackknife"``, ``"fisher"``, ``"fisher_paired"`` or ``"welch"``.
+        rows: By moment, then layer in order of execution.
+        notes: What the two sides do not share, and what else to know.
+    """
+
+    title: str
+    test: str
+    rows: list[Row]
+    notes: list[str]
+
+    @property
+    def assumes(self) -> str:
+        """What the test assumes, and what it does not say."""
+        return ASSUMES[self.test.removesuffix("_paired")]
+
+    @property
+    def layers(self) -> list[str]:
+        """In order of execution."""
+        return list(dict.fromkeys(row.layer for row in self.rows))
+
+    @property
+    def moments(self) -> list[Moment]:
+        """In order."""
+        return list(dict.fromkeys(row.moment for row in self.rows))
+
+    @property
+    def last(self) -> list[Row]:
+        """The rows of the last moment."""
+        return [row for row in self.rows if row.moment == self.moments[-1]]
+
+    def since(self, alpha: float = 0.05) -> dict[str, Moment | None]:
+        """By layer the first moment from which on q stays below ``alpha`` to the end; None: it is not at the end."""
+        found: dict[str, Moment | None] = dict.fromkeys(self.layers)
+        for layer in self.layers:
+            for row in reversed([row for row in self.rows if row.layer == layer]):
+                if not row.q_value < alpha:
+                    break
+                found[layer] = row.moment
+        return found
+
+    def array(self, quantity: str) -> NDArray[np.float64]:
+        """One number of the rows as ``[moments, layers]``, NaN where there is none.
+
+        Raises:
+            AttributeError: If rows have no such number.
+        """
+        out = np.full((len(self.moments), len(self.layers)), np.nan)
+        for row in self.rows:
+            out[self.moments.index(row.moment), self.layers.index(row.layer)] = getattr(row, quantity)
+        return out
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a table; see :class:`Row`.
+
+        Raises:
+            ImportError: Without pandas.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.rows, columns=list(Row._fields))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it: NaN as None."""
+        found = asdict(self)
+        found["rows"] = [
+            {
+                name: None if isinstance(value, float) and not np.isfinite(value) else value
+                for name, value in row.items()
+            }
+            for row in (row._asdict() for row in self.rows)
+        ]
+        return {**found, "assumes": self.assumes, "since": self.since()}
+
+    def plot(self, alpha: float = 0.05) -> Figure:
+        """Layers x moments, the effect as colour; what is not significant at ``alpha`` (by q) is muted."""
+        from ..plots import difference_heatmap
+
+        significant = self.array("q_value") < alpha
+        return difference_heatmap(
+            self.array("effect"), self.layers, self.moments, significant=significant, title=self.title
+        )
