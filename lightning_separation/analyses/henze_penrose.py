@@ -35,7 +35,8 @@ class HenzePenrose(LayerAnalysis):
 
     Found for each layer: ``divergence``, ``cross_edges``, and with ``"pairwise"`` ``z``, ``p_value``, ``bayes_lower``,
     ``bayes_upper`` (axes: pair); ``separation`` (mean divergence over pairs), ``separation_min`` (the hardest pair),
-    ``bayes_error_lower`` and ``bayes_error`` (bounds for all classes, under the sample's balance of classes).
+    ``separation_max`` (the easiest), ``bayes_error_lower`` and ``bayes_error`` (bounds for all classes, under the
+    sample's balance of classes).
 
     Raises:
         ValueError: For impossible settings.
@@ -68,7 +69,7 @@ class HenzePenrose(LayerAnalysis):
         pairs = ["divergence", "cross_edges"]
         if self.multiclass == "pairwise":
             pairs += ["z", "p_value", "bayes_lower", "bayes_upper"]
-        numbers = ["separation", "separation_min", "bayes_error_lower", "bayes_error"]
+        numbers = ["separation", "separation_min", "separation_max", "bayes_error_lower", "bayes_error"]
         return {**dict.fromkeys(pairs, ("pair",)), **dict.fromkeys(numbers, ())}
 
     def compute(self, snapshot: Snapshot) -> Findings:
@@ -101,8 +102,8 @@ class HenzePenrose(LayerAnalysis):
             pairs |= {"bayes_lower": bounds.lower, "bayes_upper": bounds.upper}
             lower, upper = bounds.total_lower, bounds.total_upper
         values = pairs["divergence"][tuple(torch.triu_indices(len(counts), len(counts), 1))]
-        numbers = {"separation": values.mean(), "separation_min": values.min(), "bayes_error_lower": lower}
-        numbers["bayes_error"] = upper
+        numbers = {"separation": values.mean(), "separation_min": values.min(), "separation_max": values.max()}
+        numbers |= {"bayes_error_lower": lower, "bayes_error": upper}
         every = {name: _with_left_out(value.cpu(), kept) for name, value in pairs.items()}
         return {**every, **{name: value.cpu() for name, value in numbers.items()}}
 

@@ -20,9 +20,10 @@ def display(record: Record, history: History, name: str) -> Display:
         name: The monitor's name.
 
     Returns:
-        Scalars ``<name>/<layer>`` (mean over pairs), ``<name>_min/<layer>`` (hardest pair), ``bayes_error/<layer>``
-        (``<name>_bayes_error/<layer>`` unless the name is "separation") and ``<name>_last`` (mean of the last layer);
-        a histogram over pairs for each layer; heatmap, depth figure and the table of the hardest pairs.
+        Scalars ``<name>/<layer>`` (mean over pairs), ``<name>_min/<layer>`` (hardest pair), ``<name>_max/<layer>``
+        (easiest pair), ``bayes_error/<layer>`` (``<name>_bayes_error/<layer>`` unless the name is "separation") and
+        ``<name>_last`` (mean of the last layer); a histogram over pairs for each layer; heatmap, depth figure and the
+        table of the hardest pairs.
     """
     found = record.findings["henze_penrose"]
     shown = Display()
@@ -31,7 +32,8 @@ def display(record: Record, history: History, name: str) -> Display:
     upper = np.triu_indices(len(record.class_names), 1)
     for layer in layers:
         shown.scalars[f"{name}/{layer}"] = found[layer]["separation"].item()
-        shown.scalars[f"{name}_min/{layer}"] = found[layer]["separation_min"].item()
+        for end in ("min", "max"):
+            shown.scalars[f"{name}_{end}/{layer}"] = found[layer][f"separation_{end}"].item()
         shown.scalars[f"{bayes}/{layer}"] = found[layer]["bayes_error"].item()
         pairs = found[layer]["divergence"][upper]
         shown.histograms[f"{name}_pairs/{layer}"] = pairs[np.isfinite(pairs)]

@@ -28,6 +28,7 @@ def test_quantities_are_those_of_the_functions():
     upper = test.divergence[tuple(torch.triu_indices(3, 3, 1))]
     assert values["separation"] == upper.mean().item()
     assert values["separation_min"] == upper.min().item()
+    assert values["separation_max"] == upper.max().item()
 
 
 def test_one_tree_over_all_classes():

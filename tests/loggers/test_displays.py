@@ -15,7 +15,7 @@ from tests.helpers import Classifier, blobs, loader, trainer
 def record(num_classes, layers=("input", "fc")):
     rng = np.random.default_rng(0)
     pairs = dict.fromkeys(("divergence", "p_value", "bayes_lower", "bayes_upper"), ("pair",))
-    numbers = dict.fromkeys(("separation", "separation_min", "bayes_error"), ())
+    numbers = dict.fromkeys(("separation", "separation_min", "separation_max", "bayes_error"), ())
     values = {
         layer: {name: rng.random((num_classes, num_classes)) for name in pairs} | dict.fromkeys(numbers, 0.5)
         for layer in layers
@@ -45,7 +45,7 @@ def test_the_last_value_is_missing_when_the_last_layer_is():
     made.layers.append("broken")
     (shown,) = displays(made, {2: {"fc": 0.5}}, "other").values()
     assert "other_last" not in shown.scalars
-    assert {"other/fc", "other_min/fc", "other_bayes_error/fc"} <= set(shown.scalars)
+    assert {"other/fc", "other_min/fc", "other_max/fc", "other_bayes_error/fc"} <= set(shown.scalars)
 
 
 def test_adapters_are_found_by_the_names_of_base_classes(tmp_path):
