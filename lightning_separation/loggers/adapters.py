@@ -1,12 +1,15 @@
-"""How each logger takes histograms, figures and tables. Scalars go through the LightningModule's own ``log``."""
+"""How each logger takes histograms, figures, tables and charts. Scalars go through the LightningModule's own ``log``."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .dashboard import Layout, is_ours, with_more
 from .display import Table
 
 if TYPE_CHECKING:
@@ -33,11 +36,14 @@ class Adapter:
     def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
 
+    def dashboard(self, layout: Layout) -> None:
+        """Lay out charts of scalars, beside those laid out before by this package; where the user did, nothing."""
+
 
 class TensorBoardAdapter(Adapter):
-    """TensorBoard: everything, tables as Markdown."""
+    """TensorBoard: everything, tables as Markdown, the dashboard as "Custom Scalars"."""
 
-    takes = frozenset({"histograms", "figures", "tables"})
+    takes = frozenset({"histograms", "figures", "tables", "dashboard"})
 
     def histograms(self, tag: str, values: NDArray, step: int) -> None:
         """Log the distribution of ``values``."""
@@ -54,6 +60,50 @@ class TensorBoardAdapter(Adapter):
     def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
         self.logger.experiment.add_text(tag, table.to_markdown(), step)
+
+    def dashboard(self, layout: Layout) -> None:
+        """Lay out charts of scalars, beside those laid out before by this package; where the user did, nothing."""
+        # TensorBoard shows the last layout of a folder and only that.
+        self.logger.experiment.flush()
+        there = _last_layout(self.logger.log_dir)
+        complete = with_more(there, layout)
+        if is_ours(there) and complete != there:
+            self.logger.experiment.add_custom_scalars(complete)
+
+
+def _last_layout(folder: str) -> Layout:
+    """What the event files of a folder have laid out; empty if nothing."""
+    from tensorboard.backend.event_processing.io_wrapper import ListDirectoryAbsolute
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout as Message
+    from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
+
+    last = Message()
+    for path in sorted(path for path in ListDirectoryAbsolute(folder) if "tfevents" in path):
+        for record in _records(path):
+            if CONFIG_SUMMARY_TAG.encode() in record:
+                for value in Event.FromString(record).summary.value:
+                    if value.tag == CONFIG_SUMMARY_TAG:
+                        last = Message.FromString(value.tensor.string_val[0])
+    layout: Layout = {}
+    for category in last.category:
+        charts = layout.setdefault(category.title, {})
+        for chart in category.chart:
+            if chart.WhichOneof("content") == "multiline":
+                charts[chart.title] = ("Multiline", list(chart.multiline.tag))
+            else:
+                charts[chart.title] = ("Margin", [t for s in chart.margin.series for t in (s.value, s.lower, s.upper)])
+    return layout
+
+
+def _records(path: str) -> Iterator[bytes]:
+    """The events of a file. TensorBoard's own reader checks their sums, at 9 MB a second."""
+    from tensorboard.compat import tf
+
+    with tf.io.gfile.GFile(path, "rb") as file:  # wherever TensorBoard can write
+        while len(head := file.read(12)) == 12:  # bytes of the event as 64 bits, their checksum
+            yield file.read(struct.unpack("<Q", head[:8])[0])
+            file.read(4)  # checksum of the event
 
 
 _ADAPTERS: dict[str, type[Adapter]] = {"TensorBoardLogger": TensorBoardAdapter}

@@ -23,10 +23,11 @@ from . import (
     significance,
     weight_contributions,
 )
-from .adapters import adapter_for
+from .adapters import Adapter, adapter_for
+from .dashboard import dashboard
 from .display import Display, History, prefixed
 
-KINDS = ("scalars", "histograms", "figures", "tables")
+KINDS = ("scalars", "histograms", "figures", "tables", "dashboard")
 Memory = dict[int | str, dict[str, dict[str, dict[str, float]]]]
 
 _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
@@ -97,7 +98,7 @@ def emit(
     """Give histograms, figures and tables to each logger that takes them.
 
     Args:
-        shown: What to show; its scalars are not logged here.
+        shown: What to show; its scalars are not logged here, nor is a dashboard of them laid out.
         loggers: The Trainer's.
         step: Where on the x axis.
         kinds: Which of ``KINDS``.
@@ -105,18 +106,9 @@ def emit(
         report: Told of a logger that raises. The others go on.
     """
     adapters = [adapter_for(logger) for logger in loggers]
-
-    def give(kind: str, tag: str, value: Any) -> None:
-        for adapter in adapters:
-            if kind in adapter.takes:
-                try:
-                    getattr(adapter, kind)(tag, value, step)
-                except Exception as error:  # a logger must not end a training run
-                    report(type(adapter.logger).__name__, f"it did not take {kind}: {error!r}")
-
     for kind, items in (("histograms", shown.histograms), ("tables", shown.tables)):
         for tag, value in items.items() if kind in kinds else ():
-            give(kind, tag, value)
+            _give(adapters, kind, report, tag, value, step)
     taken = any("figures" in adapter.takes for adapter in adapters)
     figures = {**shown.figures, **shown.layer_figures}
     for tag, draw in figures.items() if "figures" in kinds and (taken or folder) else ():
@@ -129,7 +121,32 @@ def emit(
             report("figures", f"not drawn: {error!r}")
             continue
         if taken:
-            give("figures", tag, figure)
+            _give(adapters, "figures", report, tag, figure, step)
+
+
+def lay_out(loggers: Iterable[Any], scalars: Collection[str], name: str, report: Callable[[str, str], None]) -> None:
+    """Give each logger that takes it a page of charts of all layers at once, unless its user has laid out one.
+
+    What an earlier part of the run or another monitor has laid out stays there; what is there is not written again.
+
+    Args:
+        loggers: The Trainer's.
+        scalars: Tags of a record's scalars, in order of execution. Charts without any are left out.
+        name: The monitor's name.
+        report: Told of a logger that raises. The others go on.
+    """
+    if layout := dashboard(scalars, name):
+        _give([adapter_for(logger) for logger in loggers], "dashboard", report, layout)
+
+
+def _give(adapters: Iterable[Adapter], kind: str, report: Callable[[str, str], None], *what: Any) -> None:
+    """Give one thing of a kind to each adapter that takes it."""
+    for adapter in adapters:
+        if kind in adapter.takes:
+            try:
+                getattr(adapter, kind)(*what)
+            except Exception as error:  # a logger must not end a training run
+                report(type(adapter.logger).__name__, f"it did not take {kind}: {error!r}")
 
 
 def _file_name(tag: str) -> str:
