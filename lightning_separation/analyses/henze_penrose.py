@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..capture import Snapshot
+from ..comparison import jackknife_mean
 from ..functional import bayes_error_bounds, friedman_rafsky, generalized_henze_penrose
 from ..functional._forest import TooFewTreesError
 from ..functional._points import Distance
@@ -34,9 +35,9 @@ class HenzePenrose(LayerAnalysis):
         every_n_epochs: Narrows the monitor's schedule.
 
     Found for each layer: ``divergence``, ``cross_edges``, and with ``"pairwise"`` ``z``, ``p_value``, ``bayes_lower``,
-    ``bayes_upper`` (axes: pair); ``separation`` (mean divergence over pairs), ``separation_min`` (the hardest pair),
-    ``separation_max`` (the easiest), ``bayes_error_lower`` and ``bayes_error`` (bounds for all classes, under the
-    sample's balance of classes).
+    ``bayes_upper`` (axes: pair); ``separation`` (mean divergence over pairs), ``separation_error`` (its standard error
+    by leaving out one class, NaN for fewer than 3), ``separation_min`` (the hardest pair), ``separation_max`` (the
+    easiest), ``bayes_error_lower`` and ``bayes_error`` (bounds for all classes, under the sample's balance of classes).
 
     Raises:
         ValueError: For impossible settings.
@@ -69,7 +70,8 @@ class HenzePenrose(LayerAnalysis):
         pairs = ["divergence", "cross_edges"]
         if self.multiclass == "pairwise":
             pairs += ["z", "p_value", "bayes_lower", "bayes_upper"]
-        numbers = ["separation", "separation_min", "separation_max", "bayes_error_lower", "bayes_error"]
+        separation = [f"separation{of}" for of in ("", "_error", "_min", "_max")]
+        numbers = [*separation, "bayes_error_lower", "bayes_error"]
         return {**dict.fromkeys(pairs, ("pair",)), **dict.fromkeys(numbers, ())}
 
     def compute(self, snapshot: Snapshot) -> Findings:
@@ -104,6 +106,7 @@ class HenzePenrose(LayerAnalysis):
         values = pairs["divergence"][tuple(torch.triu_indices(len(counts), len(counts), 1))]
         numbers = {"separation": values.mean(), "separation_min": values.min(), "separation_max": values.max()}
         numbers |= {"bayes_error_lower": lower, "bayes_error": upper}
+        numbers["separation_error"] = torch.from_numpy(jackknife_mean(pairs["divergence"].cpu()).standard_error)
         every = {name: _with_left_out(value.cpu(), kept) for name, value in pairs.items()}
         return {**every, **{name: value.cpu() for name, value in numbers.items()}}
 

@@ -1,4 +1,4 @@
-"""How each logger takes histograms, figures, tables and charts. Scalars go through the LightningModule's own ``log``."""
+"""How each logger takes histograms, figures, tables and charts. Scalars go through LightningModule's own ``log``."""
 
 from __future__ import annotations
 

@@ -20,17 +20,16 @@ _OURS = " (lightning-separation)"  # ends the titles of our categories
 def dashboard(scalars: Collection[str], name: str) -> Layout:
     """One category with the charts whose scalars there are: of all layers at once, then of single layers.
 
-    Which layers a chart of all shows is left to its expression: charts of runs with different layers are the same, and
-    TensorBoard shows both runs in one.
+    Charts of all layers name none, so those of runs with different layers are the same: TensorBoard shows such runs in
+    one chart.
 
     Args:
         scalars: Tags, in order of execution. Of more than 20 layers those with a chart each are evenly spread.
         name: The monitor's name.
 
     Example:
-        >>> for title, chart in dashboard(["net/fc1", "net_min/fc1", "net_max/fc1"], "net")[
-        ...     "net (lightning-separation)"
-        ... ].items():
+        >>> layout = dashboard(["net/fc1", "net_min/fc1", "net_max/fc1"], "net")
+        >>> for title, chart in layout["net (lightning-separation)"].items():
         ...     print(title, chart)
         mean separation, all layers ('Multiline', ['^net/.+$'])
         hardest pair, all layers ('Multiline', ['^net_min/.+$'])

@@ -31,6 +31,19 @@ def test_quantities_are_those_of_the_functions():
     assert values["separation_max"] == upper.max().item()
 
 
+def test_error_of_the_mean_is_that_of_leaving_out_one_class():
+    x, y = blobs(5, spread=3).tensors
+    _, values = found(HenzePenrose(), x, y)
+    left_out = [found(HenzePenrose(), x[y != k], y[y != k])[1]["separation"] for k in range(5)]
+    assert values["separation_error"] == pytest.approx(np.sqrt(4 / 5 * 5 * np.var(left_out)))
+    assert values["separation_error"] > 0.01
+
+
+def test_error_of_the_mean_needs_three_classes():
+    _, values = found(HenzePenrose(), X[Y < 2], Y[Y < 2])
+    assert np.isnan(values["separation_error"])
+
+
 def test_one_tree_over_all_classes():
     _, values = found(HenzePenrose(multiclass="global"))
     tree = generalized_henze_penrose(X, Y)
@@ -59,7 +72,8 @@ def test_a_rare_class_changes_nothing_for_the_others():
     assert np.isnan(values["divergence"][1]).all()
     order = [0, 3, 2]  # the class 9 was 1
     np.testing.assert_array_equal(values["divergence"][np.ix_(order, order)], alone["divergence"])
-    assert values["separation"] == pytest.approx(alone["separation"])
+    for name in ("separation", "separation_error", "separation_min", "separation_max"):
+        assert values[name] == pytest.approx(alone[name])
     assert values["bayes_error"] == pytest.approx(alone["bayes_error"])
 
 
