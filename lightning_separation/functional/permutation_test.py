@@ -1,0 +1,133 @@
+"""Fisher's permutation test of means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, islice, product
+from math import ceil, comb
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._bins import check_count, check_generator, check_tensor
+from ._inputs import device_of
+
+_BLOCK = 1 << 20  # numbers to work on at a time
+_ROUNDING = 100 * torch.finfo(torch.float64).eps  # differences this much closer than the values are large are tied
+
+
+class PermutationTest(NamedTuple):
+    """Result of :func:`permutation_test`, 0-dim float64 each."""
+
+    statistic: Tensor
+    p_value: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def permutation_test(
+    x: Tensor,
+    y: Tensor,
+    *,
+    paired: bool = False,
+    num_permutations: int = 10000,
+    generator: torch.Generator | None = None,
+) -> PermutationTest:
+    """Fisher's permutation test: is the difference of two means larger than if values had fallen to x or y by chance?
+
+    Two-sided, on the absolute difference. Unpaired, it is permuted which of all values belong to x; paired, which of
+    the two values of a pair does.
+
+    On the separations of pairs of classes it is here for fidelity to arXiv 1907.04223 only: pairs share classes, and
+    where nothing differs p falls below 0.05 in about 36 of 100 comparisons. Use :func:`jackknife_test` for them.
+
+    Args:
+        x: ``[n]``, real, finite.
+        y: ``[m]``; paired, n values in the order of x.
+        paired: Whether ``x[i]`` and ``y[i]`` belong together.
+        num_permutations: Random arrangements drawn; where there are no more than these in all, every one is used.
+        generator: Of the arrangements; None: torch's global one.
+
+    Returns:
+        ``statistic`` (mean of x minus mean of y), ``p_value`` (arrangements with a difference at least as large, up to
+        rounding, plus 1, over all plus 1; without the 1 where every one is used), and ``low`` and ``high``: the
+        statistic less and plus the 95th percentile of the arrangements' absolute differences. On the device of x. The
+        same values in x and y give p = 1.
+
+    Raises:
+        ValueError: For x or y that are not real vectors, empty, not finite, or paired and of different lengths, no
+            permutations, or a generator of another type.
+
+    References:
+        Fisher, The Design of Experiments (1935); Pitman, Journal of the Royal Statistical Society, Supplement 4 (1937).
+
+    Example:
+        >>> import torch
+        >>> found = permutation_test(torch.tensor([5.0, 6.0, 7.0]), torch.tensor([1.0, 2.0, 3.0]))
+        >>> found.statistic, found.p_value  # 2 of the 20 arrangements are as far apart
+        (tensor(4., dtype=torch.float64), tensor(0.1000, dtype=torch.float64))
+    """
+    check_count(num_permutations, "num_permutations")
+    check_generator(generator)
+    x, y = _as_sample(x, "x"), _as_sample(y, "y")
+    y = y.to(x.device)
+    if paired and len(x) != len(y):
+        raise ValueError(f"paired x and y must have one length, not {len(x)} and {len(y)}")
+    pooled = torch.cat([x, y])
+    values = x - y if paired else pooled - pooled.mean()
+    statistic = x.mean() - y.mean()
+    tied = _ROUNDING * pooled.abs().max()
+    arrangements = 2 ** len(x) if paired else comb(len(values), len(x))
+    step = max(1, _BLOCK // len(values))
+    if arrangements <= num_permutations:
+        masks = _all_signs(len(x), step) if paired else _all_subsets(len(values), len(x), step)
+        given = 0
+    else:
+        masks = _random(len(values), None if paired else len(x), num_permutations, step, generator, x.device)
+        given = 1
+    null = torch.cat([_difference(values, mask.to(x.device), len(x), len(y)) for mask in masks]).abs()
+    p_value = ((null >= statistic.abs() - tied).sum() + given).double() / (len(null) + given)
+    margin = null.kthvalue(ceil(0.95 * len(null))).values
+    return PermutationTest(statistic, p_value, statistic - margin, statistic + margin)
+
+
+def _as_sample(given: Tensor, name: str) -> Tensor:
+    """A finite vector of float64."""
+    check_tensor(given, name)
+    if given.ndim != 1 or len(given) == 0 or given.is_complex() or given.layout != torch.strided:
+        raise ValueError(f"{name} must be a vector of real numbers, not {given.dtype} of shape {tuple(given.shape)}")
+    values = given.detach().to(device_of(given)).double()
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"{name} holds NaN or infinite values")
+    return values
+
+
+def _difference(values: Tensor, first: Tensor, n: int, m: int) -> Tensor:
+    """1/n of the sum of the values ``[N]`` marked in a row of ``first [B, N]``, less 1/m of that of the others."""
+    return first.to(values) @ values * (1 / n + 1 / m) - values.sum() / m
+
+
+def _all_signs(num: int, step: int) -> Iterator[Tensor]:
+    """Every way to mark values, some at a time, ``[B, num]`` bool."""
+    signs = product((True, False), repeat=num)
+    while rows := list(islice(signs, step)):
+        yield torch.tensor(rows)
+
+
+def _all_subsets(num: int, size: int, step: int) -> Iterator[Tensor]:
+    """Every way to mark so many values, some at a time, ``[B, num]`` bool."""
+    subsets = combinations(range(num), size)
+    while rows := list(islice(subsets, step)):
+        yield torch.zeros(len(rows), num, dtype=torch.bool).scatter_(1, torch.tensor(rows), True)
+
+
+def _random(
+    num: int, size: int | None, count: int, step: int, generator: torch.Generator | None, device: torch.device
+) -> Iterator[Tensor]:
+    """So many random ways to mark so many values, or any number of them (None), ``[B, num]`` bool."""
+    device = device if generator is None else generator.device
+    for start in range(0, count, step):
+        shape = min(step, count - start), num
+        key = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
+        yield key < 0.5 if size is None else key.argsort(1) < size
