@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from . import _layout as layout
-from ._layout import FAINT, GAP, INK, PALE, SMALL, TEXT
-from ._text import write
+from ._depth import draw_depth, name_curves
+from ._heatmap import SEPARATION, draw_heatmap, row_height, two_digits
+from ._labels import merged
+from ._layout import GAP, SMALL
 
 _MOST_VALUES = 120  # cells; more numbers than that nobody reads, and each costs time to draw
 _MOST_LABELS = 6  # epochs that are named one by one
-_RANGE = (-0.1, 1.02)
 
 
 def separation_heatmap(
@@ -108,7 +108,7 @@ def separation_depth(
         >>> [text.get_text() for text in figure.axes[0].texts if text.get_label() == "epoch"]
         ['untrained', 'epoch 0']
     """
-    layers = _merged([list(curve) for curve in curves.values()])
+    layers = merged([list(curve) for curve in curves.values()])
     if not layers:
         raise ValueError("curves have no epochs or no layers")
     values = np.array([[curve.get(layer, np.nan) for layer in layers] for curve in curves.values()], dtype=np.float64)
@@ -121,133 +121,6 @@ def _hardest(values: NDArray[np.float64]) -> NDArray[np.intp]:
     """Pairs of ``values [layers, pairs]`` by the last layer that has any, the smallest first, those without last."""
     known = np.flatnonzero((~np.isnan(values)).any(1))
     return np.argsort(values[known[-1] if len(known) else -1], kind="stable")
-
-
-def _merged(sequences: Sequence[Sequence[str]]) -> list[str]:
-    """All names once; a name that only some sequences have stands behind the one it follows there."""
-    merged: list[str] = []
-    for sequence in sequences:
-        if set(sequence) <= set(merged):
-            continue
-        at = 0
-        for name in sequence:
-            if name in merged:
-                at = merged.index(name)
-            else:
-                merged.insert(at, name)
-            at += 1
-    return merged
-
-
-def _heatmap(values: NDArray[np.float64], layers: Sequence[str], pairs: Sequence[str], lines: Sequence[str]) -> Figure:
-    rows, columns = values.shape
-    pair_width = layout.text_width(pairs)
-    cell_width = min(max(min(945 / columns, 64), 360 / columns, 21), 4000 / columns)
-    if cell_width < pair_width + GAP <= 945 / columns:  # then the names can lie
-        cell_width = pair_width + GAP
-    upright = pair_width + GAP > cell_width
-    cell_height = min(max(480 / rows, min(840 / rows, 21), 16.5), max(36, min(144 / rows, 60)), 3300 / rows)
-    width, height = columns * cell_width, rows * cell_height
-    strip_height = min(max(height, 120), 240)
-
-    row_labels, row_size = layout.thinned(layers, 0.5, cell_height)
-    column_labels, column_size = layout.thinned(pairs, 0.5, cell_width)
-    left, top = 3 * GAP + layout.text_width(layers, row_size), layout.title_height(lines)
-    below = 3 * GAP + (pair_width if upright else layout.pixels(TEXT))
-    figure = layout.new_figure(left + width + 135, top + max(height + below, strip_height + 50))
-
-    axes = layout.add_axes(figure, left, top, width, height)
-    colors = matplotlib.colormaps["viridis"]
-    axes.pcolormesh(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=1)
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
-    layout.label_columns(axes, column_labels, column_size, upright=upright)
-    layout.label_rows(axes, row_labels, row_size)
-    layout.add_title(axes, lines, left)
-    if values.size <= _MOST_VALUES:
-        _write_values(axes, values, cell_width)
-
-    strip = layout.add_axes(figure, left + width + 2 * GAP, top, 14, strip_height)
-    layout.color_strip(strip, colors(np.linspace(0, 1, 64)), {0.0: "≤ 0", 0.5: "0.5", 1.0: "1"})
-    write(strip, 4.2, 0.5, "Henze–Penrose\ndivergence", rotation=90, va="center", fontsize=TEXT)
-    if np.isnan(values).any():
-        axes.patch.set(facecolor=PALE, edgecolor="#b4b4b4", hatch="///")  # seen where no colour covers it
-        write(strip, 0, -2 * GAP / strip_height, "hatched:\nno value", va="top", fontsize=SMALL)
-    return figure
-
-
-def _write_values(axes: Axes, values: NDArray[np.float64], cell_width: float) -> None:
-    brightness = matplotlib.colormaps["viridis"](values.clip(0, 1))[..., :3] @ [0.299, 0.587, 0.114]
-    narrow = cell_width < layout.text_width(["−0.00"], SMALL) + 4
-    for (row, column), value in np.ndenumerate(values):
-        if not np.isnan(value):
-            write(
-                axes,
-                column + 0.5,
-                row + 0.5,
-                f"{round(value, 2) + 0.0:.2f}".replace("-", "−"),
-                label="value",
-                color="white" if brightness[row, column] < 0.5 else INK,
-                rotation=90 if narrow else 0,
-                ha="center",
-                va="center",
-                fontsize=SMALL,
-            )
-
-
-def _depth(
-    values: NDArray[np.float64], layers: Sequence[str], epochs: Sequence[str], lines: Sequence[str], value: str
-) -> Figure:
-    num, depth = values.shape
-    named = epochs if num <= _MOST_LABELS else epochs[-1:]
-    marks = range(0) if len(named) == num else [round(i * (num - 1) / 4) for i in range(5)]
-    strip_labels = {(i + 0.5) / num: epochs[i] for i in marks}
-
-    width, height = min(max(75.0 * depth, 400), 1040), 340.0
-    margin = 2 * GAP if depth > 1 else width / 2
-    spacing = (width - 2 * margin) / (depth - 1) if depth > 1 else width
-    column_labels, column_size = layout.thinned(layers, 0, spacing)
-    layer_width = layout.text_width(layers, column_size)
-    upright = layer_width + GAP > spacing
-    left, top = 128.0, layout.title_height(lines)
-    right = 5 * GAP + layout.text_width(named, weight="bold")
-    strip_width = 14 + 3 * GAP + layout.text_width(strip_labels.values()) if strip_labels else 0.0
-    below = 3 * GAP + (layer_width if upright else layout.pixels(TEXT))
-    figure = layout.new_figure(left + width + right + strip_width, top + height + below)
-
-    axes = layout.add_axes(figure, left, top, width, height)
-    axes.set(xlim=(-margin / spacing, depth - 1 + margin / spacing), ylim=_RANGE)
-    _add_guides(axes, depth)
-    colors = matplotlib.colormaps["viridis_r"](np.linspace(0.15, 1, num) if num > 1 else [1.0])  # all seen on white
-    _add_curves(axes, values, colors)
-    _name_curves(axes, values[-len(named) :], colors[-len(named) :], named)
-    layout.label_columns(axes, column_labels, column_size, upright=upright)
-    write(
-        axes,
-        (2 * GAP - left) / width,
-        0.5,
-        layout.shorten([value], most=44)[0],
-        transform=axes.transAxes,
-        rotation=90,
-        ha="center",
-        va="center",
-        fontsize=TEXT,
-    )
-    layout.add_title(axes, lines, left)
-    if strip_labels:
-        strip = layout.add_axes(figure, left + width + right, top, 14, height)
-        layout.color_strip(strip, colors, strip_labels)
-    return figure
-
-
-def _add_guides(axes: Axes, depth: int) -> None:
-    """Pale lines at the layers and at round values, stronger ones at chance and at full separation."""
-    labels = {0.0: "chance  0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
-    layout.label_rows(axes, labels, TEXT)
-    left, right = axes.get_xlim()
-    lines = [[(float(layer), _RANGE[0]), (float(layer), _RANGE[1])] for layer in range(depth)]
-    lines += [[(left, y), (right, y)] for y in labels]
-    colors = [PALE] * depth + [FAINT if y in (0, 1) else PALE for y in labels]
-    axes.add_collection(LineCollection(lines, colors=colors, linewidths=1, zorder=0), autolim=False)
 
 
 def _add_curves(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.float64]) -> None:
@@ -267,28 +140,41 @@ def _add_curves(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.floa
         axes.add_line(line)
 
 
-def _name_curves(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.float64], names: Sequence[str]) -> None:
-    """Names at the right of the axes, each joined to its line if that gets so far; the last name is bold."""
-    depth = values.shape[1]
-    low, high = axes.get_xlim()
-    gap = (high - low) * GAP / axes.bbox.width
-    line = (_RANGE[1] - _RANGE[0]) * layout.line_height(TEXT) / axes.bbox.height
-    known = np.isfinite(values)
-    last = depth - 1 - known[:, ::-1].argmax(1)
-    ends = np.where(known.any(1), values[np.arange(len(values)), last], 0.0).clip(*_RANGE)
-    joints = []
-    for end, at, name, joined in zip(ends, _spread(ends, line), names, known[:, -1], strict=True):
-        start = (depth - 1, end) if joined else (high + gap, at)
-        joints.append([start, (high + 3 * gap, at)])
-        weight = "bold" if name is names[-1] else "normal"
-        write(axes, high + 3.5 * gap, at, name, label="epoch", va="center", fontsize=TEXT, weight=weight)
-    axes.add_collection(LineCollection(joints, colors=colors, linewidths=1, clip_on=False), autolim=False)
+def _heatmap(values: NDArray[np.float64], layers: Sequence[str], pairs: Sequence[str], lines: Sequence[str]) -> Figure:
+    columns = values.shape[1]
+    pair_width = layout.text_width(pairs)
+    cell_width = min(max(min(945 / columns, 64), 360 / columns, 21), 4000 / columns)
+    if cell_width < pair_width + GAP <= 945 / columns:  # then the names can lie
+        cell_width = pair_width + GAP
+    figure, axes = draw_heatmap(
+        values,
+        layers,
+        layout.thinned(pairs, 0.5, cell_width),
+        SEPARATION,
+        cell=(cell_width, row_height(len(values))),
+        upright=pair_width + GAP > cell_width,
+        lines=lines,
+    )
+    if values.size <= _MOST_VALUES:
+        narrow = cell_width < layout.text_width(["−0.00"], SMALL) + 4
+        layout.write_values(axes, two_digits(values), SEPARATION.faces(values), upright=narrow)
+    return figure
 
 
-def _spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
-    """The heights, moved so that they are at least ``gap`` apart, in the same order and below the top of the axes."""
-    order = np.argsort(heights, kind="stable")
-    steps = gap * np.arange(len(heights))
-    spread = np.empty_like(heights)
-    spread[order] = np.minimum(np.maximum.accumulate(heights[order] - steps), _RANGE[1] - steps[-1]) + steps
-    return spread
+def _depth(
+    values: NDArray[np.float64], layers: Sequence[str], epochs: Sequence[str], lines: Sequence[str], value: str
+) -> Figure:
+    num = len(values)
+    named = epochs if num <= _MOST_LABELS else epochs[-1:]
+    marks = range(0) if len(named) == num else [round(i * (num - 1) / 4) for i in range(5)]
+    strip_labels = {(i + 0.5) / num: epochs[i] for i in marks}
+    strip_width = 14 + 3 * GAP + layout.text_width(strip_labels.values()) if strip_labels else 0.0
+    figure, axes = draw_depth(layers, named, value=value, lines=lines, beside=strip_width)
+    colors = matplotlib.colormaps["viridis_r"](np.linspace(0.15, 1, num) if num > 1 else [1.0])  # all seen on white
+    _add_curves(axes, values, colors)
+    name_curves(axes, values[-len(named) :], colors[-len(named) :], named, bold=[len(named) - 1])
+    if strip_labels:
+        top = figure.bbox.height - axes.bbox.y1
+        strip = layout.add_axes(figure, figure.bbox.width - strip_width, top, 14, axes.bbox.height)
+        layout.color_strip(strip, colors, strip_labels)
+    return figure
