@@ -1,0 +1,83 @@
+"""Where the samples lie on the plane of a layer's largest variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..capture import Snapshot
+from ..functional import principal_components
+from ..records import ALL_LAYERS, Findings
+from .base import LayerAnalysis
+
+
+@dataclass
+class PrincipalComponents(LayerAnalysis):
+    """The first two principal components of what every layer computes, with all its positions.
+
+    To be looked at beside the measures of the whole layer: two components can hide a separation that is there, and what
+    they do show should be found in the measures, too.
+
+    Args:
+        layers: Names or glob patterns that narrow the monitor's.
+        every_n_epochs: Narrows the monitor's schedule.
+
+    Found for each layer: ``projection`` (sample, component), NaN for a sample with NaN or infinite values, and
+    ``explained_variance_ratio`` (component). Of all layers together: ``sample_class`` (sample), index into the record's
+    ``class_names``, -1 without classes.
+
+    Raises:
+        ValueError: For impossible settings.
+
+    Example:
+        >>> PrincipalComponents(layers=["net.*"]).name
+        'principal_components'
+    """
+
+    name: ClassVar[str] = "principal_components"
+    needs_classes: ClassVar[bool] = False
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[str]]:
+        """Quantities and their axes."""
+        return {
+            "projection": ("sample", "component"),
+            "explained_variance_ratio": ("component",),
+            "sample_class": ("sample",),
+        }
+
+    def compute(self, snapshot: Snapshot) -> Findings:
+        """Project every chosen layer."""
+        found = super().compute(snapshot)
+        target = torch.full_like(snapshot.positions, -1) if snapshot.target is None else snapshot.target
+        return Findings(self.axes, {**found, ALL_LAYERS: {"sample_class": target}} if found else {})
+
+    def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
+        """The plane of one layer."""
+        activations, rows = finite_rows(layer, snapshot, self.name)
+        projected, ratio = principal_components(activations)
+        projection = torch.full((len(rows), projected.shape[1]), torch.nan, dtype=projected.dtype)
+        projection[rows] = projected.cpu()
+        return {"projection": projection, "explained_variance_ratio": ratio.cpu()}
+
+
+def finite_rows(layer: str, snapshot: Snapshot, name: str) -> tuple[Tensor, Tensor]:
+    """A layer's activations for the samples for which all are finite, and which these are, ``[N]`` bool on the CPU.
+
+    The others are reported in the name of the analysis.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    activations = snapshot.activations(layer)
+    finite = activations.reshape(len(activations), -1).isfinite().all(1)
+    rows = finite.cpu()
+    if not bool(rows.any()):
+        raise ValueError("its activations hold NaN or infinite values")
+    if bad := int((~rows).sum()):
+        snapshot.report(layer, f"{name}: {bad} samples with NaN or infinite values are left out")
+    return activations[finite], rows
