@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..records import Record
 from . import (
     ablation,
+    confusion,
     direction_ablation,
     feature_information,
     group_ablation,
     henze_penrose,
     input_features,
+    label_suspects,
     layer_information,
+    membership_test,
     modularity,
     next_layer_effect,
     permutation_importance,
+    principal_components,
     selectivity,
     significance,
     weight_contributions,
@@ -44,24 +49,34 @@ _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
     "modularity": modularity.display,
     "permutation_importance": permutation_importance.display,
     "feature_information": feature_information.display,
+    "principal_components": principal_components.display,
+    "label_suspects": label_suspects.display,
+    "confusion": confusion.display,
+    "membership_test": membership_test.display,
 }
 
 
-_REMEMBERED = {"henze_penrose": ["separation"], "layer_information": ["entropy_mean", "label_excess_mean"]}
-"""By analysis the numbers that figures show over all records so far."""
+def _numbers(analysis: str, quantities: Iterable[str], record: Record) -> dict[str, dict[str, float]]:
+    """Numbers of the layers, by quantity and layer."""
+    found = record.findings[analysis]
+    layers = [layer for layer in record.layers if layer in found]
+    return {
+        quantity: {layer: found[layer][quantity].item() for layer in layers if quantity in found[layer]}
+        for quantity in quantities
+    }
+
+
+_REMEMBERED: dict[str, Callable[[Record], dict[str, dict[str, float]]]] = {
+    "henze_penrose": partial(_numbers, "henze_penrose", ["separation"]),
+    "layer_information": partial(_numbers, "layer_information", ["entropy_mean", "label_excess_mean"]),
+    "label_suspects": label_suspects.remembered,
+}
+"""By analysis what is shown over all records so far."""
 
 
 def remembered(record: Record) -> dict[str, dict[str, dict[str, float]]]:
-    """What later figures need of a record: by analysis, quantity and layer."""
-    kept: dict[str, dict[str, dict[str, float]]] = {}
-    for analysis in _REMEMBERED.keys() & record.findings.keys():
-        found = record.findings[analysis]
-        layers = [layer for layer in record.layers if layer in found]
-        kept[analysis] = {
-            quantity: {layer: found[layer][quantity].item() for layer in layers if quantity in found[layer]}
-            for quantity in _REMEMBERED[analysis]
-        }
-    return kept
+    """What later figures and tables need of a record: by analysis, quantity and layer (or sample)."""
+    return {analysis: _REMEMBERED[analysis](record) for analysis in record.findings if analysis in _REMEMBERED}
 
 
 def displays(record: Record, memory: Memory, name: str) -> dict[str, Display]:
