@@ -23,9 +23,9 @@ from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
 from .errors import MonitorError
-from .loggers import KINDS, Display, Memory, displays, emit, remembered
+from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
 from .records import Findings, Record, forget_fit, save_record, save_run_info
-from .schedule import is_due, is_final, is_last_in_epoch, is_milestone, never_validated
+from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
     check_analyses,
     check_class_names,
@@ -33,6 +33,7 @@ from .settings import (
     package_versions,
     parse_bytes,
 )
+from .training_data import TrainingSample
 
 
 class SeparationMonitor(Callback):
@@ -57,7 +58,9 @@ class SeparationMonitor(Callback):
         target_fn: Gets the classes out of a batch: ``target_fn(batch) -> [B]``. None: the second element, or the key
             y, label(s) or target(s). False: there are no classes.
         class_names: Names of classes 0, 1, ...
-        splits: Which data to analyse: ``("val",)``.
+        splits: Which data to analyse: ``("val",)``, or ``("val", "train")``: also as many samples of each class of the
+            training data, read from the training loader's dataset and run through ``validation_step`` up to the
+            network's answer, in the modes of validation; of the difference see below.
         pooling: ``"mean"`` or ``"max"``: how layers whose rows differ in length (sequences) get equal ones.
         emit: Which of ``"scalars"``, ``"histograms"``, ``"figures"``, ``"tables"`` go to the loggers; None: all.
         save: Whether to leave records in ``<log_dir>/<name>``.
@@ -125,7 +128,9 @@ class SeparationMonitor(Callback):
         for kind in kinds or ():
             check_choice("emit", kind, KINDS)
         for split in splits:
-            check_choice("splits", split, ("val",))
+            check_choice("splits", split, ("val", "train"))
+        if "val" not in splits:
+            raise ValueError(f'splits must have "val", whose pass over the data shows the network, not {splits!r}')
         if not name.strip(".") or not name.isprintable() or set(name) & set("/\\"):
             raise ValueError(f"name must be usable as a folder and a tag, not {name!r}")
         if epochs is not None and not (len(epochs) and all(isinstance(e, Integral) and e >= 0 for e in epochs)):
@@ -152,16 +157,16 @@ class SeparationMonitor(Callback):
         self.on_error = on_error
         self.seed = seed
         self._sample = self._new_sample()
-        self._memory: Memory = {}  # of every record so far what figures show of them all
+        self._training_sample = TrainingSample()
+        self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
-        self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
-        self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
         self._capture: Capture | None = None
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._notes: list[str] = []  # of the record in the making
         self._said: set[tuple[str, str]] = set()
         self._described: set[Path] = set()  # folders that have a run.json
+        self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
 
     # The Trainer's life cycle
 
@@ -169,6 +174,7 @@ class SeparationMonitor(Callback):
         """Check what depends on the Trainer and the module."""
         self._forget_capture()
         self._looked = False
+        self._trained = None
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [c for c in callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
         if len(monitors) > 1:
@@ -198,12 +204,12 @@ class SeparationMonitor(Callback):
         self._fresh = trainer.global_step == 0
         if self._fresh:
             self._sample = self._new_sample()
-            self._counts = {}
+            self._training_sample = TrainingSample()
             if self._analysed:  # what a validation before the fit began, the fit goes on with
                 load_states(self.analyses, {})
-        self._undrawn = {}
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
-        self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < epoch}
+        for presenter in self._presenters.values():
+            presenter.begin(epoch, fresh=self._fresh)
         if not trainer.enable_validation:
             self._report(
                 "validation",
@@ -214,9 +220,9 @@ class SeparationMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what was not drawn of the last record; say so if no validation was analysed."""
         with same_random_numbers(), self._harmless():
-            for step, shown in self._undrawn.values():
-                self._emit(trainer, shown, step)
-        self._undrawn = {}
+            for presenter in self._presenters.values():
+                for step, shown in presenter.rest():
+                    self._emit(trainer, shown, step)
         if trainer.enable_validation and not self._looked and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._report(
                 "schedule",
@@ -293,18 +299,29 @@ class SeparationMonitor(Callback):
         """Keep which samples are looked at, and the curves so far."""
         checkpoint.setdefault("callbacks", {})[self.state_key] = {
             "sample": self._sample.state_dict(),
-            "memory": self._memory,
+            "training_sample": self._training_sample.state_dict(),
+            "presenters": {split: presenter.state_dict() for split, presenter in self._presenters.items()},
             "analysed": self._analysed,
-            "counts": self._counts,
             "states": states(self.analyses),
         }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """See which weights are validated, so that a folder of checkpoints becomes a run."""
+        if trainer.state.fn != "fit":
+            done = checkpoint.get("global_step", 0)
+            loops = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
+            # As in the fit, where loggers are one step behind; with several optimizers batches are counted.
+            step = max(min(loops.get("_batches_that_stepped", done), done - 1), min(done, 1))
+            self._trained = checkpoint.get("epoch", 0), step
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same samples and curves."""
         self._sample.load_state_dict(state_dict["sample"])
-        self._memory = dict(state_dict["memory"])
+        self._training_sample.load_state_dict(state_dict["training_sample"])
+        for split, state in state_dict["presenters"].items():
+            if split in self._presenters:
+                self._presenters[split].load_state_dict(state)
         self._analysed = dict(state_dict["analysed"])
-        self._counts = dict(state_dict["counts"])
         load_states(self.analyses, state_dict["states"])
 
     # One analysed validation
@@ -335,11 +352,11 @@ class SeparationMonitor(Callback):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._notes = []
-        networks = find_network(pl_module, self.network)
+        self._looked = True
         self._capture = Capture(
             pl_module,
             self._choose_layers(pl_module),
-            networks,
+            find_network(pl_module, self.network),
             self._sample if trainer.state.fn == "fit" else self._new_sample(),
             target_fn=self.target_fn,
             class_names=self.class_names,
@@ -348,30 +365,38 @@ class SeparationMonitor(Callback):
             report=self._report,
             explicit=self.layers is not None,
             seed=self.seed,
+            split="test" if trainer.testing else "val",
         )
-        self._looked = True
         self._capture.start()
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
+        progress = _shows_progress(trainer)
         try:
-            snapshot = self._capture.finish(trainer.precision_plugin.forward_context, _shows_progress(trainer))
+            snapshot = self._capture.finish(trainer.precision_plugin.forward_context, progress)
         except NothingCapturedError as error:
             self._report(self.name, str(error))
             return
-        record = self._analyse(trainer, snapshot)
-        if record.findings:
-            self._remember(record)
-            self._show(trainer, pl_module, record)
-            if self.save:
-                self._save(trainer, pl_module, record)
+        due = self._due_analyses(trainer)
+        record = self._analyse(trainer, snapshot, due)
+        shown = self._present(record)
+        records = [record]
+        if "train" in self.splits and not trainer.testing:
+            self._notes = []
+            training = self._training_sample.snapshot(trainer, pl_module, self._capture, snapshot, progress)
+            if training is not None:
+                records.append(self._analyse(trainer, training, due))
+                shown += [*self._present(records[-1]), gap.display(record, records[-1], self.name)]
+        self._show(trainer, pl_module, shown, record.step)
+        if self.save:
+            self._save(trainer, pl_module, [record for record in records if record.findings])
 
-    def _analyse(self, trainer: Trainer, snapshot: Snapshot) -> Record:
+    def _analyse(self, trainer: Trainer, snapshot: Snapshot, due: Sequence[Analysis]) -> Record:
         assert trainer.state.fn is not None  # a loop is running
-        stage, epoch = trainer.state.fn.value, trainer.current_epoch
+        epoch, step = self._trained or (trainer.current_epoch, _logged_step(trainer))
         findings: dict[str, Findings] = {}
-        for analysis in possible(self._due_analyses(trainer), snapshot):
-            if stage == "fit":
+        for analysis in possible(due, snapshot):
+            if trainer.state.fn == "fit":
                 self._analysed[analysis.name] = epoch
             try:
                 found = analysis.compute(snapshot)
@@ -384,9 +409,9 @@ class SeparationMonitor(Callback):
                 findings[analysis.name] = found
         return Record(
             epoch=epoch,
-            step=_logged_step(trainer),
-            stage=stage,
-            split="test" if stage == "test" else "val",
+            step=step,
+            stage=trainer.state.fn.value,
+            split=snapshot.split,
             layers=snapshot.layers,
             class_names=snapshot.class_names,
             counts=snapshot.counts.numpy(),
@@ -396,23 +421,24 @@ class SeparationMonitor(Callback):
 
     # What becomes of a record
 
-    def _remember(self, record: Record) -> None:
-        if found := remembered(record):
-            self._memory.pop(record.label, None)  # the latest comes last
-            self._memory[record.label] = found
+    def _present(self, record: Record) -> list[Display]:
+        split = "train" if record.split == "train" else "val"
+        return self._presenters[split].show(record) if record.findings else []
 
-    def _show(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
-        for analysis, shown in displays(record, self._memory, self.name).items():
-            scalars = {tag: value for tag, value in shown.scalars.items() if math.isfinite(value)}
+    def _tags(self, split: str) -> str:
+        """First part of the tags of a split."""
+        return self.name if split == "val" else f"{self.name}_{split}"
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, shown: Sequence[Display], step: int) -> None:
+        tags: list[str] = []
+        for display in shown:
+            scalars = {tag: value for tag, value in display.scalars.items() if math.isfinite(value)}
             # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
             pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
-            if record.stage == "fit":
-                self._counts[analysis] = self._counts.get(analysis, 0) + 1
-                self._undrawn.pop(analysis, None)
-                if not is_milestone(self._counts[analysis]):
-                    self._undrawn[analysis] = (record.step, Display(layer_figures=shown.layer_figures))
-                    shown.layer_figures = {}
-            self._emit(trainer, shown, record.step)
+            tags += scalars
+            self._emit(trainer, display, step)
+        if trainer.is_global_zero and "dashboard" in self.emit:
+            lay_out(trainer.loggers, tags, self.name, self._report)
 
     def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
         if trainer.is_global_zero:
@@ -420,17 +446,18 @@ class SeparationMonitor(Callback):
             figures = folder / "figures" if folder and self.save else None
             emit(shown, trainer.loggers, step, self.emit, figures, self._report)
 
-    def _save(self, trainer: Trainer, pl_module: LightningModule, record: Record) -> None:
+    def _save(self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record]) -> None:
         folder = self._folder(trainer)
-        if folder is None or not trainer.is_global_zero:
+        if folder is None or not trainer.is_global_zero or not records:
             return
         try:
             if folder not in self._described:
-                if self._fresh and record.stage == "fit":
+                if self._fresh and records[0].stage == "fit":
                     forget_fit(folder)
-                save_run_info(folder, self._run_info(pl_module, record))
+                save_run_info(folder, self._run_info(pl_module, records[0]))
                 self._described.add(folder)
-            save_record(folder, record)
+            for record in records:
+                save_record(folder, record)
         except OSError as error:
             self._report("records", f"not saved in {folder}: {error}")
 
@@ -441,6 +468,7 @@ class SeparationMonitor(Callback):
             "class_names": record.class_names,
             "counts": record.counts.tolist(),
             "sample": self._capture.sample.positions,
+            "training_sample": self._training_sample.indices,
             "settings": {
                 "module": type(pl_module).__qualname__,
                 "analyses": {analysis.name: repr(analysis) for analysis in self.analyses},
@@ -451,6 +479,7 @@ class SeparationMonitor(Callback):
                 "samples_per_class": self.samples_per_class,
                 "max_samples": self.max_samples,
                 "dataloader_idx": self.dataloader_idx,
+                "splits": list(self.splits),
                 "pooling": self.pooling,
                 "max_memory": self.max_memory,
                 "seed": self.seed,

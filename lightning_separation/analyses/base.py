@@ -19,6 +19,7 @@ from ..errors import MonitorError
 from ..records import Findings
 
 T = TypeVar("T")
+_MOST_INPUTS = 2  # that are known again: of the validation data and of the training data
 
 
 @runtime_checkable
@@ -104,11 +105,10 @@ class LayerChoice:
 
 
 class OfInput:
-    """What was found of the network's input, for as long as that is the same: training does not change it."""
+    """What was found of the network's inputs, for as long as they are the same: training does not change them."""
 
     def __init__(self) -> None:
-        self._known: bytes | None = None  # the input, and what is drawn at random beside it
-        self._found: Any = None
+        self._found: dict[bytes, Any] = {}  # by the input, and what is drawn at random beside it; the latest last
 
     def once(self, layer: str, snapshot: Snapshot, find: Callable[[], T], rows: Tensor | None = None) -> T:
         """What there is to find of a layer; of the same input what was found before.
@@ -122,9 +122,11 @@ class OfInput:
         if layer != INPUT or (digest := snapshot.input_digest()) is None:
             return find()
         drawn = digest + repr((snapshot.seed, None if rows is None else rows.tolist())).encode()
-        if drawn != self._known:
-            self._found, self._known = find(), drawn
-        return self._found  # type: ignore[no-any-return]
+        found = self._found.pop(drawn) if drawn in self._found else find()
+        self._found[drawn] = found
+        while len(self._found) > _MOST_INPUTS:
+            del self._found[next(iter(self._found))]
+        return found  # type: ignore[no-any-return]
 
 
 @dataclass(kw_only=True)

@@ -68,6 +68,7 @@ class Capture:
         self.target_fn = target_fn
         self.class_names = class_names
         self.pooling = pooling
+        self.max_memory = max_memory
         self.budget = max_memory // 6
         self.report = report
         self.explicit = explicit
@@ -77,6 +78,23 @@ class Capture:
         self._no_classes = ""
         self._values: list[Tensor] | None = None
         self._value_bytes = 0
+
+    def of_other_data(self, sample: Sample, split: str) -> Capture:
+        """A capture of the same network and layers, by the same settings, on other data."""
+        return Capture(
+            self.root,
+            self.layers,
+            self.networks,
+            sample,
+            target_fn=self.target_fn,
+            class_names=self.class_names,
+            pooling=self.pooling,
+            max_memory=self.max_memory,
+            report=self.report,
+            explicit=self.explicit,
+            seed=self.seed,
+            split=split,
+        )
 
     @property
     def running(self) -> bool:

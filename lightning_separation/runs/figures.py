@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plots
-from ..comparison import jackknife_mean
+from ..comparison import JackknifeMean, jackknife_mean
 from ..records import ALL_LAYERS, Record
 from .compare import separations
 from .run import BEFORE, Moment, Run
@@ -204,7 +204,7 @@ def _last(run: Run) -> tuple[Moment, Record]:
     return next(reversed(_measured(run).items()))
 
 
-def _mean(matrix: NDArray[np.float64]) -> tuple[float, ...] | None:
+def _mean(matrix: NDArray[np.float64]) -> JackknifeMean | None:
     known = np.isfinite(matrix).any(1)
     return jackknife_mean(matrix[np.ix_(known, known)]) if known.sum() > 1 else None
 

@@ -1,0 +1,40 @@
+"""What is shown of training against validation data."""
+
+from __future__ import annotations
+
+from .. import plots
+from ..records import Record
+from ..runs import Run
+from .cells import plain, signed
+from .display import Display, Table, title
+
+
+def display(validation: Record, train: Record, name: str) -> Display:
+    """Scalars, figure and table of the two records of one epoch; nothing if one has no separations.
+
+    Returns:
+        Scalars ``<name>_gap/<layer>`` (separation of the training data minus that of the validation data), a figure
+        and a table with the intervals.
+    """
+    shown = Display()
+    try:
+        found = Run([validation], train=Run([train])).gap()
+    except ValueError:
+        return shown
+    rows = found.rows
+    shown.scalars = {f"{name}_gap/{row.layer}": row.effect for row in rows}
+    shown.figures[f"{name}_figures/train_validation_gap"] = lambda: plots.split_gap(
+        {row.layer: row.mean for row in rows},
+        {row.layer: row.other_mean for row in rows},
+        intervals={row.layer: (row.low, row.high) for row in rows},
+        title=title(name, "Separation of training and validation data", train),
+    )
+    cells = []
+    for row in rows:
+        interval = f"{signed(row.low)} to {signed(row.high)}"
+        means = plain(row.mean, ".3f"), plain(row.other_mean, ".3f")
+        cells.append([row.layer, *means, signed(row.effect), interval, plain(row.q_value, ".2g")])
+    caption = f"Training minus validation data, {train.when}: what a layer separates only because it has seen it."
+    header = ["layer", "training", "validation", "gap", "95% interval", "q"]
+    shown.tables[f"{name}_tables/gap"] = Table(header, cells, " ".join([caption, found.assumes, *found.notes]))
+    return shown

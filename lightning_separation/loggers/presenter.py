@@ -1,0 +1,61 @@
+"""What is shown of the records of one split, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..records import Record
+from ..schedule import is_milestone
+from .display import Display
+from .emit import Memory, displays, remembered
+
+
+class Presenter:
+    """Turns records into displays, and remembers what later ones need of them.
+
+    Figures of single layers are left out but of the first, second, fourth, eighth, ... record of an analysis in a fit;
+    :meth:`rest` has those of the last.
+
+    Args:
+        name: First part of the tags.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._memory: Memory = {}
+        self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
+        self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
+
+    def begin(self, epoch: int, *, fresh: bool) -> None:
+        """A fit begins at an epoch, with an untrained network or not; validations before it are remembered."""
+        self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < epoch}
+        self._counts = {} if fresh else self._counts
+        self._undrawn = {}
+
+    def show(self, record: Record) -> list[Display]:
+        """What to show of a record now, analysis by analysis."""
+        if found := remembered(record):
+            self._memory.pop(record.label, None)  # the latest comes last
+            self._memory[record.label] = found
+        shown = displays(record, self._memory, self.name)
+        if record.stage == "fit":
+            for analysis, display in shown.items():
+                self._counts[analysis] = self._counts.get(analysis, 0) + 1
+                self._undrawn.pop(analysis, None)
+                if not is_milestone(self._counts[analysis]):
+                    self._undrawn[analysis] = (record.step, Display(layer_figures=display.layer_figures))
+                    display.layer_figures = {}
+        return list(shown.values())
+
+    def rest(self) -> list[tuple[int, Display]]:
+        """Step and figures of what was not drawn of the last records; after that there is no rest."""
+        rest, self._undrawn = list(self._undrawn.values()), {}
+        return rest
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on with the curves."""
+        return {"memory": dict(self._memory), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them over."""
+        self._memory, self._counts = dict(state["memory"]), dict(state["counts"])
