@@ -97,12 +97,14 @@ def _last_layout(folder: str) -> Layout:
 
 
 def _records(path: str) -> Iterator[bytes]:
-    """The events of a file. TensorBoard's own reader checks their sums, at 9 MB a second."""
+    """The whole events of a file. TensorBoard's own reader checks their sums, at 9 MB a second."""
     from tensorboard.compat import tf
 
     with tf.io.gfile.GFile(path, "rb") as file:  # wherever TensorBoard can write
         while len(head := file.read(12)) == 12:  # bytes of the event as 64 bits, their checksum
-            yield file.read(struct.unpack("<Q", head[:8])[0])
+            (length,) = struct.unpack("<Q", head[:8])
+            if len(record := file.read(length)) == length:
+                yield record
             file.read(4)  # checksum of the event
 
 

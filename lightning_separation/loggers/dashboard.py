@@ -10,8 +10,8 @@ import numpy as np
 from .display import prefixed
 
 Layout = dict[str, dict[str, tuple[str, list[str]]]]
-"""By category and title of a chart its kind and tags: regular expressions in one of kind "Multiline"; value, lower and
-upper end in one of kind "Margin"."""
+"""By category and title of a chart its kind and tags: in one of kind "Multiline" regular expressions that a tag begins
+with, in one of kind "Margin" value, lower and upper end."""
 
 _MOST_LAYERS = 20  # with a chart each
 _OURS = " (lightning-separation)"  # ends the titles of our categories
@@ -31,8 +31,8 @@ def dashboard(scalars: Collection[str], name: str) -> Layout:
         >>> layout = dashboard(["net/fc1", "net_min/fc1", "net_max/fc1"], "net")
         >>> for title, chart in layout["net (lightning-separation)"].items():
         ...     print(title, chart)
-        mean separation, all layers ('Multiline', ['^net/.+$'])
-        hardest pair, all layers ('Multiline', ['^net_min/.+$'])
+        mean separation, all layers ('Multiline', ['^net/'])
+        hardest pair, all layers ('Multiline', ['^net_min/'])
         fc1: hardest pair, mean, easiest pair ('Margin', ['net/fc1', 'net_min/fc1', 'net_max/fc1'])
     """
     every_layer = {
@@ -44,14 +44,14 @@ def dashboard(scalars: Collection[str], name: str) -> Layout:
         "significant units": prefixed(name, "significant_fraction"),
     }
     charts = {
-        f"{what}, all layers": ("Multiline", [f"^{re.escape(word)}/.+$"])
+        f"{what}, all layers": ("Multiline", [f"^{re.escape(word)}/"])
         for what, word in every_layer.items()
         if any(tag.startswith(f"{word}/") for tag in scalars)
     }
     layers = [tag.removeprefix(f"{name}/") for tag in scalars if tag.startswith(f"{name}/")]
     bands = {layer: [f"{word}/{layer}" for word in (name, f"{name}_min", f"{name}_max")] for layer in layers}
     complete = [layer for layer in layers if set(bands[layer]) <= set(scalars)]
-    for i in np.linspace(0, len(complete) - 1, min(len(complete), _MOST_LAYERS)).round().astype(int):
+    for i in np.linspace(0, len(complete) - 1, min(len(complete), _MOST_LAYERS)).astype(int):
         charts[f"{complete[i]}: hardest pair, mean, easiest pair"] = ("Margin", bands[complete[i]])
     return {f"{name}{_OURS}": charts} if charts else {}
 
