@@ -1,0 +1,165 @@
+"""What is said of differences between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..runs import BEFORE, Comparison, Run, compare_groups
+from ..runs.comparison import Row, Test
+from ..runs.run import Moment
+from .facts import ALPHA, named
+from .report import Report, Section, Table
+from .show import about
+from .words import chance, counted, interval, listed, plain, signed
+
+_INPUT = "input"
+
+
+class Compared(NamedTuple):
+    """A run or group and the baseline.
+
+    Attributes:
+        name: Of the run or group.
+        whole: At every shared moment.
+        shown: Those of its rows that are listed.
+    """
+
+    name: str
+    whole: Comparison
+    shown: Comparison
+
+
+def compare(
+    variants: Mapping[str, Sequence[Run]], test: Test, moment: Moment | None = None, *, every: bool = False
+) -> list[Compared]:
+    """Every variant but the first with the first.
+
+    Args:
+        variants: By name one run each, or replicate runs each.
+        test: Of single runs.
+        moment: Which to list; None: the last that is shared.
+        every: Whether to list all moments instead.
+
+    Raises:
+        ValueError: If they cannot be compared, or not at that moment.
+    """
+    baseline, *others = variants.values()
+    if any(len(runs) > 1 for runs in variants.values()):
+        found = compare_groups(variants)
+    else:
+        found = [run.compare(baseline[0], test) for (run,) in others]
+    return [
+        Compared(name, whole, whole if every else _at(whole, whole.moments[-1] if moment is None else moment))
+        for name, whole in zip(list(variants)[1:], found, strict=True)
+    ]
+
+
+def _at(comparison: Comparison, moment: Moment) -> Comparison:
+    if moment not in comparison.moments:
+        there = listed([str(shared) for shared in comparison.moments], 20)
+        raise ValueError(f"{comparison.title}: {named(moment)} is not in all of them; there are {there}")
+    return replace(comparison, rows=[row for row in comparison.rows if row.moment == moment])
+
+
+def describe(baseline: str, compared: Sequence[Compared], loaded: Sequence[tuple[Path, Run]]) -> Report:
+    """Every comparison, with a conclusion each, and what it rests on.
+
+    Args:
+        baseline: Name of the first run or group.
+        compared: The others.
+        loaded: All runs and their folders.
+    """
+    runs = Section("Runs", None, [f"{run.name}: {'; '.join(about(folder, run))}" for folder, run in loaded])
+    return Report(
+        f"{listed([one.name for one in compared])} compared with {baseline}",
+        [],
+        [conclude(one) for one in compared],
+        [*map(_differences, compared), *_below([one.whole for one in compared]), runs],
+    )
+
+
+def as_data(baseline: str, compared: Sequence[Compared]) -> dict[str, Any]:
+    """The same as numbers."""
+    comparisons = [
+        {"name": one.name, "conclusion": conclude(one), **one.shown.to_dict(), "since": one.whole.since()}
+        for one in compared
+    ]
+    return {"baseline": baseline, "comparisons": comparisons}
+
+
+def as_rows(compared: Sequence[Compared]) -> list[tuple[Any, ...]]:
+    """The rows that are listed, each after the name of the run or group."""
+    return [(one.name, *row) for one in compared for row in one.shown.rows]
+
+
+def conclude(one: Compared) -> str:
+    """How many layers differ at the last moment that is listed, and which most, in a sentence."""
+    comparison, moment = one.whole, one.shown.moments[-1]
+    rows = [row for row in comparison.rows if row.moment == moment and row.layer != _INPUT]
+    at = named(moment) if moment == BEFORE else f"at {named(moment)}"
+    if len(comparison.moments) > 1 and moment == comparison.moments[-1]:
+        at += ", the last one shared"
+    if not rows:
+        return f"{comparison.title}: only the input is shared {at}."
+    largest = _largest(max(rows, key=lambda row: abs(row.effect)), comparison)
+    if not any(np.isfinite(row.q_value) for row in rows):
+        return f"{comparison.title}: there is no test {at} (see the notes); largest difference: {largest}."
+    differ = [row.layer for row in rows if row.q_value < ALPHA]
+    of = f"{len(differ) or 'none'} of {counted(len(rows), 'layer')} {'differs' if len(differ) < 2 else 'differ'}"
+    which = f": {listed(differ)}" if differ else ""
+    return f"{comparison.title}: {of} {at} (q < {ALPHA}){which}; largest difference: {largest}."
+
+
+def _largest(row: Row, comparison: Comparison) -> str:
+    said = f"{row.layer}, {signed(row.effect, '.3f')}"
+    if np.isfinite([row.low, row.high]).all():
+        said += f" (95% interval {interval(row.low, row.high)})"
+    since = comparison.since()[row.layer]
+    if row.q_value < ALPHA and since is not None and len(comparison.moments) > 1:
+        said += f", since {named(since)}"
+    return said
+
+
+def _differences(one: Compared) -> Section:
+    name, whole, shown = one
+    since = whole.since()
+    header = ["layer", shown.rows[0].versus, name, "difference", "95% interval", "q", "differs since"]
+    rows = [_cells(row, since[row.layer]) for row in shown.rows]
+    if len(shown.moments) > 1:
+        header = ["epoch", *header]
+        rows = [[str(row.moment), *cells] for row, cells in zip(shown.rows, rows, strict=True)]
+    caption = (
+        f"Mean separation over the pairs of classes, 0: chance, 1: complete. q: p adjusted for "
+        f"{counted(len(whole.layers), 'layer')} at {counted(len(whole.moments), 'epoch')}; *: below {ALPHA}. Differs "
+        "since: from then on it stays below that."
+    )
+    return Section(f"{shown.title}, {_when(shown)}", Table(header, rows, caption))
+
+
+def _cells(row: Row, since: Moment | None) -> list[str]:
+    return [
+        row.layer,
+        plain(row.other_mean, ".3f"),
+        plain(row.mean, ".3f"),
+        signed(row.effect, ".3f"),
+        interval(row.low, row.high),
+        chance(row.q_value),
+        named(since) if since is not None else "–",
+    ]
+
+
+def _when(shown: Comparison) -> str:
+    first, last = named(shown.moments[0]), named(shown.moments[-1])
+    return first if first == last else f"{first} to {last}"
+
+
+def _below(compared: Sequence[Comparison]) -> Iterator[Section]:
+    if notes := list(dict.fromkeys(note for comparison in compared for note in comparison.notes)):
+        yield Section("Notes", None, notes)
+    test = compared[0].test.replace("_", ", ")
+    yield Section(f"What the test ({test}) assumes", None, [compared[0].assumes])

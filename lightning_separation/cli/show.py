@@ -1,0 +1,282 @@
+"""What is said of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..records import OBJECTIVES
+from ..runs import Comparison, Run
+from ..runs.comparison import Row
+from .facts import (
+    ALPHA,
+    Measured,
+    forecasts,
+    hardest_pairs,
+    if_known,
+    last_ablated,
+    measured,
+    most_needed,
+    named,
+)
+from .report import BLOCKS, Report, Section, Table
+from .words import chance, counted, interval, listed, percent, plain, signed, sparkline
+
+_MOST_SUSPECTS = 10
+_LOSSES = {
+    "classes": "cross-entropy in nats",
+    "values": "mean squared error",
+    "input": "reconstruction error in percentage points",
+}
+BALANCED = (
+    "Best possible error: bounds of the error of the best classifier that sees only this layer, on samples balanced "
+    "like those analysed, which the data need not be."
+)
+_NO_SEPARATION = "No separation of classes was recorded (it needs the analysis HenzePenrose and two classes)."
+
+
+def describe(folder: Path, run: Run) -> Report:
+    """All that the records of a run tell."""
+    rows, effect = measured(run), if_known(run.training_effect)
+    conclusion = _conclusion(rows, effect) if rows else [_NO_SEPARATION]
+    return Report(run.name or str(folder), about(folder, run), conclusion, list(_sections(run, rows, effect)))
+
+
+def about(folder: Path, run: Run) -> list[str]:
+    """Where the run is, what was analysed, and when."""
+    module = run.info.get("settings", {}).get("module")
+    moments = list(run.moments)
+    when = named(moments[0]) if moments else "tests"
+    when += f" to {named(moments[-1])}" if len(moments) > 1 else ""
+    parts = [str(module)] if module else []
+    parts += [f"{counted(len(run.records), 'record')}, {when}", counted(len(run.layers), "layer"), classes_of(run)]
+    return [str(folder), "; ".join(parts)]
+
+
+def classes_of(run: Run) -> str:
+    """Classes and the number of their samples, in the last record."""
+    record = run.records[-1]
+    if not record.class_names:
+        return "no classes"
+    sizes = sorted({int(record.counts.min()), int(record.counts.max())})
+    classes = counted(len(record.class_names), "class", "classes")
+    return f"{classes} ({listed(record.class_names, 10)}), {' to '.join(map(str, sizes))} samples of each"
+
+
+def as_data(folder: Path, run: Run) -> dict[str, Any]:
+    """The same as numbers."""
+    effect, gap = if_known(run.training_effect), if_known(run.gap)
+    ablated = last_ablated(run)
+    suspects = {split: if_known(side.label_suspects) for split, side in _splits(run)}
+    return {
+        "run": {
+            "name": run.name,
+            "folder": str(folder),
+            "layers": run.layers,
+            "class_names": run.class_names,
+            "counts": dict(zip(run.records[-1].class_names, run.records[-1].counts.tolist(), strict=True)),
+            "moments": list(run.moments),
+            "records": len(run.records),
+            "settings": run.info.get("settings", {}),
+            "versions": run.info.get("versions", {}),
+            "notes": notes_of(run),
+        },
+        "separation": as_rows(run),
+        "hardest_pairs": hardest_pairs(run),
+        "training_effect": effect and effect.to_dict(),
+        "gap": gap and gap.to_dict(),
+        "most_needed": {"moment": ablated[0], "units": most_needed(ablated[1])} if ablated else None,
+        "label_suspects": {split: found[:_MOST_SUSPECTS] for split, found in suspects.items() if found is not None},
+        "confusion_forecast": if_known(lambda: forecasts(run)),
+    }
+
+
+def as_rows(run: Run) -> list[Measured]:
+    """The separation by data, moment and layer."""
+    return [row for _, side in _splits(run) for row in measured(side)]
+
+
+def notes_of(run: Run) -> list[str]:
+    """What the last record says was left out."""
+    return list(dict.fromkeys(run.records[-1].notes))
+
+
+def _splits(run: Run) -> list[tuple[str, Run]]:
+    return [("validation", run), *([("training", run.train)] if run.train else [])]
+
+
+def _conclusion(rows: list[Measured], effect: Comparison | None) -> list[str]:
+    last = rows[-1]
+    pair = f"{last.class_a} and {last.class_b}"
+    said = []
+    if effect:
+        row = next(row for row in reversed(effect.rows) if row.layer == last.layer)
+        moved = [row.layer for row in effect.rows if row.q_value < ALPHA]
+        since = f"from {row.other_mean:.2f} {row.versus} to {row.mean:.2f} in {named(row.moment)}"
+        sure = f", q {'<' if row.q_value < 0.001 else '='} {max(row.q_value, 0.001):.3f}"
+        sure = sure if np.isfinite(row.q_value) else ""
+        said.append(f"The last layer, {last.layer}, went {since} ({signed(row.effect, '.2f')}{sure}).")
+        if np.isfinite(row.q_value):
+            changed = listed(moved) if moved else "none"
+            said.append(f"Layers whose separation changed by more than chance (q < {ALPHA}): {changed}.")
+    else:
+        said.append(f"The last layer, {last.layer}, has a separation of {last.separation:.2f} ({named(last.moment)}).")
+    easiest = f"Its hardest pair of classes is {pair} ({last.hardest:.2f})"
+    return [*said, f"{easiest}; the best possible error there is {_error(last)}."]
+
+
+def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iterator[Section]:
+    if rows:
+        yield _separation(rows, effect)
+        yield _hardest(run, [row.layer for row in rows if row.moment == rows[-1].moment])
+    else:
+        yield Section("Layers", _layers(run))
+    if ablated := last_ablated(run):
+        yield from _needed(*ablated)
+    if gap := if_known(run.gap):
+        yield Section("Training against validation data", _gap(gap), gap.notes)
+    for split, side in _splits(run):
+        if suspects := if_known(side.label_suspects):
+            yield _suspects(split, suspects)
+    if foretold := if_known(lambda: forecasts(run)):
+        yield _foretold(foretold)
+    if notes := [*notes_of(run), *(effect.notes if effect else [])]:
+        yield Section("Notes", None, notes)
+    if effect:
+        yield Section("What the test assumes", None, [effect.assumes])
+
+
+def _separation(rows: list[Measured], effect: Comparison | None) -> Section:
+    moments = list(dict.fromkeys(row.moment for row in rows))
+    by_layer: dict[str, dict[Any, Measured]] = {}
+    for row in rows:
+        by_layer.setdefault(row.layer, {})[row.moment] = row
+    changed = {row.layer: row for row in effect.rows} if effect else {}
+    header = ["layer", BLOCKS, "first", "last", "95% interval", "change", "q", "hardest pair", "best error"]
+    cells = [
+        _layer_cells(layer, [found.get(moment) for moment in moments], changed.get(layer))
+        for layer, found in by_layer.items()
+    ]
+    caption = (
+        f"Mean over the pairs of classes, 0: chance, 1: complete; {named(moments[0])} to {named(moments[-1])}, blocks "
+        f"from 0 to 1. Interval of the last: over classes. q: of the change, over {counted(len(cells), 'layer')}; "
+        f"*: below {ALPHA}. {BALANCED}"
+    )
+    kept = [i for i in range(len(header)) if effect or header[i] not in (BLOCKS, "first", "change", "q")]
+    return Section(
+        "Separation by layer", Table([header[i] for i in kept], [[row[i] for i in kept] for row in cells], caption)
+    )
+
+
+def _layer_cells(layer: str, found: list[Measured | None], change: Row | None) -> list[str]:
+    known = [row for row in found if row]
+    last = known[-1]
+    interval_of_last = f"{plain(last.low, '.3f')} to {plain(last.high, '.3f')}" if np.isfinite(last.low) else "–"
+    return [
+        layer,
+        sparkline([row.separation if row else np.nan for row in found]),
+        plain(known[0].separation, ".3f"),
+        plain(last.separation, ".3f"),
+        interval_of_last,
+        signed(change.effect, ".3f") if change else "–",
+        chance(change.q_value) if change else "–",
+        f"{last.class_a} / {last.class_b} ({plain(last.hardest, '.2f')})",
+        _error(last),
+    ]
+
+
+def _error(row: Any) -> str:
+    """Bounds of the best possible error."""
+    low, high = row.bayes_error_lower, row.bayes_error_upper
+    return f"{percent(low)} to {percent(high)}" if np.isfinite([low, high]).all() else "–"
+
+
+def _hardest(run: Run, layers: list[str]) -> Section:
+    pairs = hardest_pairs(run)
+    rows = [[p.class_a, p.class_b, plain(p.first, ".3f"), plain(p.last, ".3f"), _error(p)] for p in pairs]
+    caption = f"The pairs of classes that {layers[-1]} separates worst, in the last record."
+    header = ["class a", "class b", layers[0], layers[-1], "best error"]
+    return Section("Hardest pairs", Table(header, rows, caption))
+
+
+def _layers(run: Run) -> Table:
+    recorded = {(layer, name): None for r in run.records for name, found in r.findings.items() for layer in found}
+    rows = [[layer, ", ".join(name for at, name in recorded if at == layer) or "–"] for layer in run.layers]
+    return Table(["layer", "analyses"], rows, "In order of execution, and what was recorded of each.")
+
+
+def _needed(moment: Any, record: Any) -> Iterator[Section]:
+    units = most_needed(record)
+    if not units:
+        return
+    objective = record.findings["ablation"][units[0].layers[0]].get("objective", 0)
+    loss = _LOSSES[OBJECTIVES[int(objective)]]
+    rows = [
+        [", ".join(u.layers), str(u.unit), signed(u.loss), signed(100 * u.accuracy, ".1f"), _how(u.exact)]
+        for u in units
+    ]
+    caption = f"What changes when one unit is removed, {named(moment)}. Loss: {loss}."
+    yield Section("Most needed units", Table(["layer", "unit", "loss", "accuracy (points)", "how"], rows, caption))
+
+
+def _how(exact: bool) -> str:
+    return "exact" if exact else "estimated"
+
+
+def _gap(gap: Comparison) -> Table:
+    rows = [
+        [
+            row.layer,
+            plain(row.mean, ".3f"),
+            plain(row.other_mean, ".3f"),
+            signed(row.effect, ".3f"),
+            interval(row.low, row.high),
+            chance(row.q_value),
+        ]
+        for row in gap.last
+    ]
+    caption = f"{named(gap.moments[-1]).capitalize()}. A gap above 0: these samples were learnt by heart."
+    return Table(["layer", "training", "validation", "gap", "95% interval", "q"], rows, caption)
+
+
+def _suspects(split: str, suspects: list[dict[str, Any]]) -> Section:
+    rows = [
+        [
+            str(row["index"]),
+            row["label"],
+            row["neighbours"],
+            percent(row["layers"], ".0f"),
+            f"{row['epochs']} of {row['records']}",
+        ]
+        for row in suspects[:_MOST_SUSPECTS]
+    ]
+    caption = (
+        f"Samples of the {split} data that lie among another class: a wrong label, or a hard sample. Layers: share "
+        "of those in which all its neighbours are of other classes. Records: in which that is half of them or more."
+    )
+    header = ["index", "label", "neighbours", "layers", "records"]
+    return Section(f"Label suspects, {split} data", Table(header, rows, caption))
+
+
+def _foretold(foretold: Any) -> Section:
+    rows = [
+        [
+            f.layer,
+            "–" if f.since is None else named(f.since),
+            plain(f.correlation, ".2f"),
+            plain(f.last_correlation, ".2f"),
+            chance(f.p_value),
+        ]
+        for f in foretold
+    ]
+    caption = (
+        "Whether the pairs of classes with low separation are those that the network confuses at the end: rank "
+        f"correlation over pairs. Since: the first record from which on p stays below {ALPHA}, not adjusted for the "
+        "number of records."
+    )
+    return Section(
+        "Confusion forecast", Table(["layer", "since", "correlation then", "at the end", "p at the end"], rows, caption)
+    )

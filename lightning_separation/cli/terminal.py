@@ -1,0 +1,36 @@
+"""A report as text."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from .report import Report, Table, kinds
+
+_UNBROKEN = 10_000  # columns: what goes to a file or another program is not wrapped
+
+
+def show(report: Report) -> None:
+    """Print a report; in colour and as wide as it is on a terminal."""
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _UNBROKEN)
+    console.print(Text(report.title, "bold"), *(Text(line, "dim") for line in report.about), "", sep="\n")
+    console.print(*(Text(line) for line in report.conclusion), sep="\n")
+    for section in report.sections:
+        console.print("", Text(section.heading, "bold"), sep="\n")
+        if section.table:
+            console.print(_grid(section.table))
+            console.print(Text(section.table.caption, "dim"))
+        for line in section.lines:
+            console.print(Text(line))
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for name, kind in zip(table.header, kinds(table), strict=True):
+        grid.add_column(Text(name), justify="right" if kind == "number" else "left", no_wrap=kind == "blocks")
+    for row in table.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid

@@ -1,0 +1,102 @@
+"""Numbers and lists as tables and sentences have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .facts import ALPHA
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDEST = 24
+
+
+def plain(value: float, digits: str = ".3g") -> str:
+    """A number, or a dash for none.
+
+    Example:
+        >>> plain(-0.25), plain(float("nan")), plain(-0.001, ".1f")
+        ('−0.25', '–', '0.0')
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = format(value, digits)
+    return (text if float(text) else text.lstrip("-")).replace("-", "−")
+
+
+def signed(value: float, digits: str = ".3g") -> str:
+    """A change, whose sign is always there.
+
+    Example:
+        >>> signed(0.25), signed(-0.25), signed(0.0), signed(float("nan"))
+        ('+0.25', '−0.25', '0', '–')
+    """
+    text = plain(value, digits)
+    return f"+{text}" if value > 0 and text != "–" and float(text) else text
+
+
+def percent(share: float, digits: str = ".1f") -> str:
+    """A share of one.
+
+    Example:
+        >>> percent(0.913), percent(float("nan"))
+        ('91.3%', '–')
+    """
+    return f"{plain(100 * share, digits)}%" if math.isfinite(share) else "–"
+
+
+def sparkline(values: Sequence[float], width: int = _WIDEST) -> str:
+    """A line of blocks on a fixed scale from 0 to 1; of more values than ``width`` an even choice with both ends.
+
+    Example:
+        >>> sparkline([-0.1, 0.0, 0.5, float("nan"), 1.0])
+        '▁▁▅ █'
+        >>> len(sparkline([0.5] * 300))
+        24
+    """
+    chosen = np.asarray(values)[np.linspace(0, len(values) - 1, min(len(values), width)).round().astype(int)]
+    heights = np.nan_to_num(chosen * len(_BLOCKS)).clip(0, len(_BLOCKS) - 1).astype(int)
+    return "".join(_BLOCKS[height] if known else " " for height, known in zip(heights, ~np.isnan(chosen), strict=True))
+
+
+def interval(low: float, high: float) -> str:
+    """A 95% interval of a difference, or a dash.
+
+    Example:
+        >>> interval(-0.01, 0.25)
+        '−0.010 to +0.250'
+    """
+    return f"{signed(low, '.3f')} to {signed(high, '.3f')}" if np.isfinite([low, high]).all() else "–"
+
+
+def chance(p: float) -> str:
+    """A p- or q-value; a star says that it is below 0.05.
+
+    Example:
+        >>> chance(0.2), chance(0.0123), chance(1e-9)
+        ('0.200', '0.012 *', '<0.001 *')
+    """
+    text = "<0.001" if p < 0.001 else plain(p, ".3f")
+    return f"{text} *" if p < ALPHA else text
+
+
+def counted(num: int, what: str, plural: str = "") -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "layer"), counted(3, "class", "classes")
+        ('1 layer', '3 classes')
+    """
+    return f"{num} {what if num == 1 else plural or what + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> listed(["fc1", "fc2", "fc3"]), listed(["a", "b", "c"], most=2)
+        ('fc1, fc2, fc3', 'a, b and 1 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
