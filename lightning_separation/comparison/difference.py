@@ -17,7 +17,7 @@ ASSUMES = {
     ),
     "fisher": (
         "Pairs of classes count as independent, which they are not, as pairs share classes: where nothing differs, "
-        "p falls below 0.05 in about 36 of 100 comparisons."
+        "p falls below 0.05 in up to 36 of 100 comparisons of 10 classes."
     ),
     "welch": (
         "The runs of each side count as independent runs of one kind with normally distributed means: the answer is "
