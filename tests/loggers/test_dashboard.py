@@ -174,7 +174,7 @@ def test_a_users_later_layout_stays_even_if_it_has_our_charts_in_it(tmp_path, go
         made.experiment.close()
         made = logger(tmp_path)
     made.experiment.add_custom_scalars({ours: {"x": ["Multiline", ["x"]]}, **USERS})
-    lay(made, separation("fc"))
+    lay(made, separation("fc", "more"))
     assert list(TensorBoard(tmp_path).categories()) == [ours, "mine"]
     assert layouts(made.log_dir) == 2
 
