@@ -1,0 +1,350 @@
+"""The training data's sample: the right numbers, as many as of the validation data, and nothing disturbed."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import LightningDataModule, seed_everything
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_separation import (
+    HenzePenrose,
+    LabelSuspects,
+    LayerInformation,
+    MembershipTest,
+    SeparationMonitor,
+    load_run,
+)
+from lightning_separation.functional import henze_penrose_divergence
+from tests.helpers import Classifier, blobs, hooks, loader, mlp, trainer
+
+BOTH = {"splits": ("val", "train"), "emit": ["scalars"], "analyses": [HenzePenrose()]}
+
+
+def watched(root, module=None, train=None, val=None, monitor=None, **settings):
+    monitor = SeparationMonitor(**BOTH, on_error="raise") if monitor is None else monitor
+    t = trainer(root, monitor, **{"num_sanity_val_steps": 0, **settings})
+    module = Classifier() if module is None else module
+    t.fit(module, loader(blobs(seed=1), shuffle=True) if train is None else train, val or loader(blobs(per_class=9)))
+    return t, load_run(t.log_dir), module
+
+
+def divergence(run, layer, split="train"):
+    records = (run.train if split == "train" else run).records
+    return records[-1].findings["henze_penrose"][layer]["divergence"]
+
+
+def test_the_numbers_are_those_of_the_training_samples_in_eval_mode(tmp_path):
+    t, run, module = watched(tmp_path)
+    assert run.train.epochs == run.epochs == [0, 1]
+    assert run.train.records[-1].split == "train"
+    indices = run.info["training_sample"]
+    assert indices == sorted(set(indices))
+    x, y = (
+        torch.stack([torch.as_tensor(part) for part in parts]) for parts in zip(*(blobs(seed=1)[i] for i in indices))
+    )
+    assert y.bincount().tolist() == [9, 9, 9] == run.records[-1].counts.tolist()
+    module.eval()
+    with torch.no_grad():
+        expected = henze_penrose_divergence(module.net(x), y)
+    np.testing.assert_array_equal(divergence(run, "net.3"), expected)
+    x, y = blobs(per_class=9).tensors
+    with torch.no_grad():
+        np.testing.assert_array_equal(divergence(run, "net.3", "val"), henze_penrose_divergence(module.net(x), y))
+
+
+def test_the_gap_is_logged_and_drawn(tmp_path):
+    monitor = SeparationMonitor(splits=("val", "train"), analyses=[HenzePenrose()], on_error="raise")
+    t, run, _ = watched(tmp_path, monitor=monitor)
+    last = t.callback_metrics
+    gap = last["separation_train/net.3"] - last["separation/net.3"]
+    assert last["separation_gap/net.3"].item() == pytest.approx(gap.item(), abs=1e-6)
+    assert run.gap().last[-1].effect == pytest.approx(gap.item(), abs=1e-6)
+    seen = EventAccumulator(t.log_dir).Reload().Tags()
+    assert "separation_figures/train_validation_gap" in seen["images"]
+    assert "separation_train_figures/depth" in seen["images"]
+    assert "separation_tables/gap/text_summary" in seen["tensors"]
+    assert {"separation_train/net.3", "separation_gap/input", "separation_train_min/net.0"} <= set(seen["scalars"])
+
+
+class Augmented(Dataset):
+    """Draws from every generator there is, as augmentations do."""
+
+    def __init__(self):
+        self.data = blobs(seed=1)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        x, y = self.data[index]
+        return x + 0.1 * torch.randn(6) + 0.1 * random.random() + 0.1 * np.float32(np.random.rand()), y  # noqa: NPY002
+
+
+class Metrics(Classifier):
+    """Batch norm, dropout, a metric, and something counted before the network is called."""
+
+    def __init__(self):
+        super().__init__(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)))
+        self.accuracy = MulticlassAccuracy(3)
+        self.seen, self.kept = 0, []
+
+    def validation_step(self, batch, batch_idx):
+        self.seen += len(batch[1])
+        self.kept.append(len(batch[1]))
+        self.log("batch_mean", batch[0].mean())
+        try:
+            scores = self.net(batch[0])
+        except Exception:
+            raise AssertionError("nobody may notice") from None
+        self.accuracy.update(scores, batch[1])
+        self.log("accuracy", self.accuracy)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_and_the_users_metrics_are_bit_identical(tmp_path, workers):
+    found = []
+    for splits in (("val",), ("val", "train")):
+        seed_everything(3, verbose=False)
+        module = Metrics()
+        train = loader(Augmented(), shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        monitor = SeparationMonitor(splits=splits, emit=["scalars"], on_error="raise")
+        t, _, _ = watched(tmp_path / str(len(splits)), module, train, monitor=monitor, max_epochs=3)
+        metrics = {name: t.callback_metrics[name].item() for name in ("accuracy", "batch_mean")}
+        drawn = random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+        found.append((module.state_dict(), metrics, module.seen, module.kept, drawn))
+        assert hooks(module) == 0
+        assert not {"log", "log_dict"} & set(vars(module))
+    (weights, *rest), (same, *as_before) = found
+    assert rest == as_before
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+
+
+def test_augmentations_are_drawn_once(tmp_path):
+    _, run, _ = watched(tmp_path, train=loader(Augmented(), shuffle=True), max_epochs=3)
+    inputs = run.train.array("henze_penrose", "divergence")[:, 0]
+    np.testing.assert_array_equal(inputs[0], inputs[1])
+    np.testing.assert_array_equal(inputs[0], inputs[2])
+
+
+def test_what_the_step_does_before_the_network_is_done(tmp_path):
+    class Scales(Classifier):
+        def validation_step(self, batch):  # no batch_idx
+            self.log("val_loss", self.loss(self.net(batch["image"].flatten(1) / 10), batch["label"]))
+
+        def training_step(self, batch, batch_idx):
+            return self.loss(self.net(batch["image"].flatten(1) / 10), batch["label"])
+
+    class Images(Dataset):
+        def __init__(self, seed):
+            self.data = blobs(seed=seed)
+
+        def __len__(self):
+            return len(self.data)
+
+        def __getitem__(self, index):
+            x, y = self.data[index]
+            return {"image": x.reshape(2, 3), "label": y}
+
+    _, run, module = watched(tmp_path, Scales(), loader(Images(1), shuffle=True), loader(Images(0)))
+    x = torch.stack([blobs(seed=1)[i][0] for i in run.info["training_sample"]])
+    y = torch.stack([blobs(seed=1)[i][1] for i in run.info["training_sample"]])
+    module.eval()
+    with torch.no_grad():
+        np.testing.assert_array_equal(divergence(run, "net.3"), henze_penrose_divergence(module.net(x / 10), y))
+
+
+def test_several_networks_and_the_module_itself(tmp_path):
+    class Two(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 3)
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", self.loss(self.head(self.net(batch[0])), batch[1]))
+
+    class Itself(Classifier):
+        def forward(self, x):
+            return self.net(x)
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", self.loss(self(batch[0]), batch[1]))
+
+    _, run, _ = watched(tmp_path / "two", Two())
+    assert run.train.layers == ["input", "net.0", "net.1", "net.3", "head"]
+    _, run, _ = watched(tmp_path / "itself", Itself())
+    assert run.train.layers == ["input", "net.0", "net.1", "net.3"]
+
+
+def test_several_validation_loaders_and_mixed_precision(tmp_path):
+    val = [loader(blobs()), loader(blobs(seed=4, per_class=7))]
+    monitor = SeparationMonitor(**BOTH, dataloader_idx=1, on_error="raise")
+    _, run, _ = watched(tmp_path, val=val, monitor=monitor, precision="bf16-mixed")
+    assert run.train.records[-1].counts.tolist() == [7, 7, 7]
+
+
+def test_a_compiled_network(tmp_path):
+    module = Classifier(torch.compile(mlp(), backend="eager"))
+    _, run, _ = watched(tmp_path, module, max_epochs=1)
+    assert len(run.train.layers) == len(run.layers) > 2
+    assert all(layer in run.train.records[0].findings["henze_penrose"] for layer in run.layers)
+
+
+def test_as_many_of_each_class_as_of_the_validation_data(tmp_path):
+    x, y = blobs(per_class=30, seed=1).tensors
+    order = y.argsort(stable=True)  # sorted by class, and class 2 is rare
+    train = TensorDataset(x[order][:64], y[order][:64])
+    val = Subset(blobs(), [i for i in range(60) if blobs()[i][1] != 1 or i < 30])
+    monitor = SeparationMonitor(**{**BOTH, "splits": ["val", "train"]}, samples_per_class=12)
+    with pytest.warns(UserWarning, match=r"train: fewer samples than in the validation of classes 2 \(8\)"):
+        _, run, _ = watched(tmp_path, train=loader(train, shuffle=True), val=loader(val), monitor=monitor)
+    assert run.records[-1].counts.tolist() == [12, 10, 12]
+    assert run.train.records[-1].counts.tolist() == [12, 10, 4]
+    assert any("unequal" in note for note in run.gap().notes) or run.gap().last[0].classes == 2
+
+
+def test_resume_looks_at_the_same_samples(tmp_path):
+    t, run, _ = watched(tmp_path / "a", enable_checkpointing=True)
+    settings = {"max_epochs": 3}
+    monitor = SeparationMonitor(**BOTH, seed=5)  # would choose others
+    again = trainer(tmp_path / "b", monitor, **settings)
+    again.fit(
+        Classifier(), loader(blobs(seed=1)), loader(blobs(per_class=9)), ckpt_path=t.checkpoint_callback.best_model_path
+    )
+    assert load_run(again.log_dir).info["training_sample"] == run.info["training_sample"]
+    assert load_run(again.log_dir).train.epochs == [2]
+
+
+def test_without_classes(tmp_path):
+    class Autoencoder(Classifier):
+        def training_step(self, batch, batch_idx):
+            return nn.functional.mse_loss(self.net(batch[0]), batch[0])
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", nn.functional.mse_loss(self.net(batch[0]), batch[0]))
+
+    monitor = SeparationMonitor(
+        splits=("val", "train"), analyses=[LayerInformation()], target_fn=False, emit=["scalars"], on_error="raise"
+    )
+    _, run, _ = watched(tmp_path, Autoencoder(mlp(6, 6)), monitor=monitor)
+    assert len(run.info["training_sample"]) == 27
+    assert "layer_information" in run.train.records[-1].findings
+    with pytest.raises(ValueError, match="no separation"):
+        run.gap()
+
+
+def test_label_suspects_are_named_by_their_place_in_the_training_data(tmp_path):
+    x, y = blobs(per_class=40, spread=0.1, seed=1).tensors
+    wrong = [4, 50, 77]
+    y = y.clone()
+    y[wrong] = (y[wrong] + 1) % 3
+    monitor = SeparationMonitor(
+        splits=("val", "train"), analyses=[LabelSuspects(), MembershipTest(num_permutations=9)], emit=["scalars"]
+    )
+    val = loader(blobs(per_class=40, spread=0.1))
+    t, run, _ = watched(
+        tmp_path, train=loader(TensorDataset(x, y), shuffle=True), val=val, monitor=monitor, max_epochs=1
+    )
+    seen = set(run.info["training_sample"])
+    found = {row["index"]: row for row in run.train.label_suspects() if row["layers"] == 1}
+    assert set(found) == set(wrong) & seen
+    assert all(found[i]["label"] == str(y[i].item()) for i in found)
+    assert "membership_test" in run.train.records[0].findings
+    assert len(run.train.records[0].findings["membership_test"]) > 1
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(blobs(seed=1))
+
+
+class Strange(Classifier):
+    """Whose training data are no pairs."""
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(self.net(batch[2]), batch[1])
+
+
+@pytest.mark.parametrize(
+    "train, message",
+    [
+        (lambda: loader(Stream()), "iterable"),
+        (lambda: [loader(blobs(seed=1)), loader(blobs(seed=2))], "not one DataLoader, but a list"),
+        (lambda: loader(TensorDataset(*blobs(seed=1).tensors), batch_size=None, sampler=torch.utils.data.BatchSampler(
+            torch.utils.data.SequentialSampler(blobs(seed=1)), 8, False)), "makes its batches itself"),
+    ],
+)  # fmt: skip
+def test_training_data_that_cannot_be_sampled_are_said_and_validation_goes_on(tmp_path, train, message):
+    class Any(Classifier):
+        def training_step(self, batch, batch_idx):
+            batch = batch[0] if isinstance(batch[0], list | tuple) else batch
+            return super().training_step(batch, batch_idx)
+
+    with pytest.warns(UserWarning, match=f"no sample of the training data is analysed: .*{message}"):
+        _, run, module = watched(tmp_path, Any(), train(), monitor=SeparationMonitor(**BOTH))
+    assert run.epochs == [0, 1]
+    assert run.train is None
+    assert hooks(module) == 0
+
+
+def test_a_step_that_does_not_take_training_batches_is_said(tmp_path):
+    class Views(Dataset):
+        def __len__(self):
+            return 60
+
+        def __getitem__(self, index):
+            x, y = blobs(seed=1)[index]
+            return x.tile(2), y, x
+
+    with pytest.warns(UserWarning, match="validation_step does not take a training batch: RuntimeError"):
+        _, run, module = watched(tmp_path, Strange(), loader(Views()), monitor=SeparationMonitor(**BOTH))
+    assert run.epochs == [0, 1]
+    assert hooks(module) == 0
+    assert not {"log", "log_dict"} & set(vars(module))
+
+
+def test_training_data_of_other_classes_and_too_large_ones(tmp_path):
+    x, y = blobs(seed=1).tensors
+    other = ConcatDataset([TensorDataset(x[:20], y[:20] % 1 + 2)])
+    val = Subset(blobs(), [i for i in range(60) if blobs()[i][1] < 2])
+    with pytest.warns(UserWarning, match="none of the samples is of a class of the validation data"):
+        watched(tmp_path / "a", train=loader(other), val=loader(val), monitor=SeparationMonitor(**BOTH), max_epochs=1)
+    big = TensorDataset(torch.randn(60, 6), torch.arange(60) % 3, torch.randn(60, 10_000))
+
+    class First(Classifier):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch[:2], batch_idx)
+
+    monitor = SeparationMonitor(**BOTH, max_memory="1MB")
+    with pytest.warns(UserWarning, match="the first samples need .* max_memory leaves"):
+        watched(tmp_path / "b", First(), loader(big), monitor=monitor, max_epochs=1)
+
+
+def test_before_training(tmp_path):
+    class Data(LightningDataModule):
+        def train_dataloader(self):
+            return loader(blobs(seed=1), shuffle=True)
+
+        def val_dataloader(self):
+            return loader(blobs(per_class=9))
+
+    monitor = SeparationMonitor(**BOTH, on_error="raise")
+    t, module = trainer(tmp_path, monitor), Classifier()
+    t.validate(module, datamodule=Data(), verbose=False)
+    t.fit(module, datamodule=Data())
+    run = load_run(t.log_dir)
+    assert list(run.train.moments) == list(run.moments) == ["before", 0, 1]
+    assert run.train.training_effect().rows[-1].versus == "before training"
+    with pytest.warns(UserWarning, match="they are not known here"):
+        trainer(tmp_path / "b", SeparationMonitor(**BOTH)).validate(Classifier(), loader(blobs()), verbose=False)
+
+
+def test_validation_must_be_among_the_splits():
+    with pytest.raises(ValueError, match='splits must have "val"'):
+        SeparationMonitor(splits=("train",))
+    with pytest.raises(ValueError, match="splits"):
+        SeparationMonitor(splits=("val", "test"))
