@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ..records import NotARecordError, Record, load_record, load_run_info
 from ..records.storage import RUN_FILE
@@ -61,7 +62,7 @@ def load_run(path: str | Path) -> Run:
         except NotARecordError as error:
             warnings.warn(f"{error}; it is left out", stacklevel=2)
     records.sort(key=lambda record: (record.step, record.epoch))
-    info, name = load_run_info(folder), _name(folder)
+    info, name = _info(folder), _name(folder)
     train = [record for record in records if record.split == "train"]
     return Run(
         [record for record in records if record.split != "train"],
@@ -71,11 +72,18 @@ def load_run(path: str | Path) -> Run:
     )
 
 
+def _info(folder: Path) -> dict[str, Any]:
+    try:
+        return load_run_info(folder)
+    except TypeError as error:  # JSON, but of something else
+        raise NotARecordError(f"{folder / RUN_FILE} is not what a monitor writes: {error}") from error
+
+
 def _is_ours(file: Path) -> bool:
     """Whether a run.json is a monitor's: other programs write files of that name, too."""
     try:
         return "schema" in json.loads(file.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return False
 
 
