@@ -91,6 +91,7 @@ def name_curves(
     *,
     bold: Iterable[int] = (),
     width: float = 1.0,
+    shifts: Sequence[float] | None = None,
 ) -> None:
     """Names at the right of the axes, each joined to its curve if that gets so far.
 
@@ -101,6 +102,7 @@ def name_curves(
         names: The N names.
         bold: Numbers of the names that stand out.
         width: Of the joining lines, in points.
+        shifts: How far right of its layers each curve is drawn; not at all if not given.
     """
     depth = values.shape[1]
     low, high = axes.get_xlim()
@@ -111,7 +113,7 @@ def name_curves(
     ends = np.where(known.any(1), values[np.arange(len(values)), last], 0.0).clip(*RANGE)
     joints = []
     for i, (end, at) in enumerate(zip(ends, layout.spread(ends, line, *RANGE), strict=True)):
-        start = (depth - 1, end) if known[i, -1] else (high + gap, at)
+        start = (depth - 1 + (shifts[i] if shifts else 0.0), end) if known[i, -1] else (high + gap, at)
         joints.append([start, (high + 3 * gap, at)])
         weight = "bold" if i in bold else "normal"
         write(axes, high + 3.5 * gap, at, names[i], label="epoch", va="center", fontsize=TEXT, weight=weight)

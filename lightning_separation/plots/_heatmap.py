@@ -94,10 +94,11 @@ def draw_heatmap(
     begin = GAP + layout.line_height(TEXT) if named[1] else 0.0
     left = begin + 3 * GAP + layout.text_width(rows, row_size)
     right = 2.0 * GAP
-    if not upright:  # the first and the last label may reach beyond their cells
-        left = max(left, label_width / 2 + GAP - ends[0])
-        right = max(right, label_width / 2 + GAP - ends[1])
-    foot = GAP + (label_width if upright else layout.line_height(column_size))
+    over = (layout.text_width(named[:1]) - width) / 2  # what is below may reach beyond the cells
+    for_label = 0.0 if upright else label_width / 2
+    left = max(left, over + GAP, for_label + GAP - ends[0])
+    right = max(right, over + GAP, for_label + GAP - ends[1])
+    foot = 1.5 * GAP + (label_width if upright else layout.line_height(column_size))
     below = foot + (layout.line_height(TEXT) if named[0] else 0.0) + 2 * GAP
     beside = 2 * GAP + layout.text_width(scale.marks.values())
     tail = _STRIP + max(beside + len(told) * layout.line_height(TEXT), layout.text_width(notes, SMALL) - _STRIP) + GAP

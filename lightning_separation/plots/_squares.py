@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,8 +74,8 @@ def draw_squares(
     layout.add_title(axes, lines, 0)
     add_keys(axes, keys, places)
     at = np.arange(num)
-    left: NDArray[np.float64] = 2 * GAP + beside + (at % columns) * (beside + size + 2 * GAP)
-    upper: NDArray[np.float64] = keys_height + head + (at // columns) * pitch
+    left: NDArray[Any] = 2 * GAP + beside + (at % columns) * (beside + size + 2 * GAP)
+    upper: NDArray[Any] = keys_height + head + (at // columns) * pitch
     for i, (x, y) in enumerate(zip(left.tolist(), (upper - GAP / 2).tolist(), strict=True)):
         if notes[i]:
             write(axes, x, y, layout.fitted(notes[i], size, SMALL), label="note", va="bottom", fontsize=SMALL)

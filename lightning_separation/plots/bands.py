@@ -69,9 +69,10 @@ def separation_bands(
         figure, axes = draw_depth(layout.shorten(layers), names, value=value, lines=lines, keys=keys)
         pixel = np.ptp(axes.get_xlim()) / axes.bbox.width
         apart = 14 * pixel if len(layers) == 1 else 0.0  # so that bars of one layer do not hide each other
+        shifts = [apart * (i - (len(found) - 1) / 2) for i in range(len(found))]
         for i, (low, mean, high) in enumerate(found.transpose(0, 2, 1)):
             color = CATEGORIES[i]
-            x = np.arange(len(layers)) + apart * (i - (len(found) - 1) / 2)
+            x = np.arange(len(layers)) + shifts[i]
             shapes = _shapes(x, low.clip(*RANGE), high.clip(*RANGE), 4 * pixel)
             faces: dict[str, Any] = {
                 "facecolors": [to_rgba(color, 0.3 / (1 + len(found)))],
@@ -83,7 +84,7 @@ def separation_bands(
             line.set(marker=SHAPES[i], markersize=7, markeredgecolor="white")
             axes.add_line(line)
         colors = np.array([to_rgba(color) for color in CATEGORIES[: len(names)]])
-        name_curves(axes, found[:, :, 1], colors, names, width=2.4)
+        name_curves(axes, found[:, :, 1], colors, names, width=2.4, shifts=shifts)
     return figure
 
 
@@ -145,7 +146,7 @@ def bayes_error_epochs(
 ) -> Figure:
     """Between what bounds the error of the best classifier lies, over the epochs, a panel for each layer.
 
-    The y axis begins at zero and is the same in all panels; with ``chance`` it also is in the figures of other runs
+    The y axis shows zero and is the same in all panels; with ``chance`` it also is in the figures of other runs
     with as many classes. Of more than twelve layers twelve are shown, evenly spaced from first to last. Epochs without
     a value leave a gap. Equal input gives equal figures.
 
@@ -182,7 +183,9 @@ def bayes_error_epochs(
     if chance is not None:
         keys.append(Key(f"chance: {layout.number(chance)}", INK, "--"))
     with matplotlib.rc_context(layout.STYLE):
-        figure, panels, x = _panels(layers, epochs, chosen, (0.0, 1.06 * largest), "Bayes error", keys, lines)
+        figure, panels, x = _panels(
+            layers, epochs, chosen, (-0.06 * largest, 1.06 * largest), "Bayes error", keys, lines
+        )
         _add_bands(panels, x, found[0][:, chosen], found[1][:, chosen], _PALE_ORANGE)
         for bound in found[:, :, chosen]:
             _add_lines(panels, x, bound, ORANGE)

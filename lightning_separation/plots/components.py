@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -33,8 +35,9 @@ def component_scatter(
     """The samples in the plane of two components, a panel for each layer, coloured by class.
 
     Both directions of a panel have one scale, every panel its own. Up to ten classes have colours and shapes of their
-    own; of more these come again, and the names of the classes stand at their medians where there is room. Of more than
-    2000 samples so many are shown, evenly spaced in their order. Equal input gives equal figures.
+    own; of more these come again, and the names of the classes stand at their medians where there is room, those far
+    from the middle first. Of more than 2000 samples so many are shown, the same at every call. Equal input gives equal
+    figures.
 
     Args:
         projection: Layer -> ``[N, 2]``, the layers in order of execution; samples that are not finite are left out.
@@ -77,8 +80,8 @@ def component_scatter(
     layers = [list(projection)[i] for i in chosen]
     shares = [(explained or {}).get(layer) for layer in layers]
     with matplotlib.rc_context(layout.STYLE):
-        names = layout.shorten(class_names, most=20)
-        few = len(names) <= len(CATEGORIES)
+        few = len(class_names) <= len(CATEGORIES)
+        names = layout.shorten(class_names, most=20 if few else 10)
         keys = [Key(name, *mark) for name, mark in zip(names, zip(CATEGORIES, SHAPES, strict=True), strict=False)]
         figure, squares = draw_squares(
             layout.shorten(layers, most=30),
@@ -86,18 +89,23 @@ def component_scatter(
             keys=keys if few else [],
             lines=lines,
         )
-        for i, layer in enumerate(layers):
-            points = _placed(squares, i, np.asarray(projection[layer], dtype=np.float64)[samples])
-            _add_points(squares, points, labels[samples])
-            if not few:
-                _name_classes(squares, i, points, labels[samples], layout.shorten(class_names, most=10))
+        placed = [
+            _placed(squares, i, np.array(projection[layer], np.float64)[samples]) for i, layer in enumerate(layers)
+        ]
+        _add_points(squares, np.array(placed), labels[samples])
+        if not few:
+            for i, points in enumerate(placed):
+                _name_classes(squares, i, points, labels[samples], names)
     return figure
 
 
 def _samples(num: int, lines: list[str]) -> tuple[NDArray[np.intp], list[str]]:
     """Which samples are shown, and the lines of the title."""
-    chosen, more = evenly_chosen(num, _MOST_POINTS, what="samples")
-    return np.array(chosen, dtype=np.intp), lines + more
+    if num <= _MOST_POINTS:
+        return np.arange(num), lines
+    # At random: of samples in a regular order every second one may be of the same class.
+    chosen = np.sort(np.random.default_rng(0).permutation(num)[:_MOST_POINTS])
+    return chosen, [*lines, f"{_MOST_POINTS} of {num} samples, drawn at random"]
 
 
 def _told(explained: NDArray[np.float64]) -> str:
@@ -117,7 +125,7 @@ def _placed(squares: Squares, panel: int, points: NDArray[np.float64]) -> NDArra
     """The points in pixels, NaN for those that are not finite; with a frame round their panel."""
     left, top, size = squares.left[panel].item(), squares.top[panel].item(), squares.size
     squares.axes.add_patch(Rectangle((left, top), size, size, facecolor="none", edgecolor=PALE, zorder=0))
-    known = np.isfinite(points).all(1)
+    known = np.asarray(np.isfinite(points).all(1))
     if not known.any():
         middle = left + size / 2, top + size / 2
         write(squares.axes, *middle, "no values", label="empty", ha="center", va="center", fontsize=SMALL)
@@ -129,28 +137,36 @@ def _placed(squares: Squares, panel: int, points: NDArray[np.float64]) -> NDArra
 
 
 def _add_points(squares: Squares, points: NDArray[np.float64], classes: NDArray[np.integer]) -> None:
-    area = float(np.clip(9000 / max(len(points), 1), 8, 36)) * (squares.size / 290)
+    """The points ``[P, N, 2]`` of all panels, in pixels."""
+    area = float(np.clip(9000 / max(len(classes), 1), 8, 36)) * (squares.size / 290)
+    settings: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidths": 0, "zorder": 2}
     for i in np.unique(classes).tolist():
-        x, y = points[classes == i].T
-        mark = {"c": CATEGORIES[i % len(CATEGORIES)], "marker": SHAPES[i % len(SHAPES)]}
-        squares.axes.scatter(x, y, s=area, alpha=0.6, linewidths=0, zorder=2, label=f"class {i}", **mark)
+        x, y = points[:, classes == i].reshape(-1, 2).T
+        settings |= {"c": CATEGORIES[i % len(CATEGORIES)], "marker": SHAPES[i % len(SHAPES)]}
+        squares.axes.scatter(x, y, label=f"class {i}", **settings)
 
 
 def _name_classes(
     squares: Squares, panel: int, points: NDArray[np.float64], classes: NDArray[np.integer], names: Sequence[str]
 ) -> None:
-    """The names of the classes at the medians of their samples, but none over another."""
-    left, top, size = squares.left[panel].item(), squares.top[panel].item(), squares.size
-    height = layout.line_height(SMALL)
-    taken: list[tuple[float, float, float]] = []  # middle and half width
-    for i in np.unique(classes).tolist():
-        own = points[(classes == i) & np.isfinite(points[:, 0])]
-        if not len(own):
-            continue
-        half = layout.text_width([names[i]], SMALL, "bold") / 2 + 2
-        x = float(np.clip(np.median(own[:, 0]), left + half, left + size - half))
-        y = float(np.clip(np.median(own[:, 1]), top + height / 2, top + size - height / 2))
-        if all(abs(x - a) >= half + other or abs(y - b) >= height for a, b, other in taken):
-            taken.append((x, y, half))
-            settings = {"color": INK, "weight": "bold", "ha": "center", "va": "center", "fontsize": SMALL}
+    """The names of the classes at the medians of their samples, framed in their colours, but none over another."""
+    corner, size = np.array([squares.left[panel], squares.top[panel]]), squares.size
+    known = np.isfinite(points[:, 0])
+    present = np.unique(classes[known])
+    medians = np.array([np.median(points[known & (classes == i)], axis=0) for i in present]).reshape(-1, 2)
+    far = np.hypot(*(medians - corner - size / 2).T)
+    taken: list[tuple[float, float, float, float]] = []
+    colors = []
+    for at in np.argsort(-far, kind="stable").tolist():
+        i = int(present[at])
+        half = np.array([layout.text_width([names[i]], SMALL) / 2 + 3, layout.line_height(SMALL) / 2 + 1])
+        x, y = medians[at].clip(corner + half, corner + size - half).tolist()
+        box = (x - half[0], y - half[1], x + half[0], y + half[1])
+        if all(box[0] > b[2] or b[0] > box[2] or box[1] > b[3] or b[1] > box[3] for b in taken):
+            taken.append(box)
+            colors.append(CATEGORIES[i % len(CATEGORIES)])
+            settings = {"color": INK, "ha": "center", "va": "center", "fontsize": SMALL}
             write(squares.axes, x, y, names[i], label="class", zorder=4, **settings)
+    frames = [[(a, b), (c, b), (c, d), (a, d)] for a, b, c, d in taken]
+    boxes = PolyCollection(frames, facecolors="white", edgecolors=colors, linewidths=1.5, alpha=0.85, zorder=3)
+    squares.axes.add_collection(boxes, autolim=False)

@@ -22,11 +22,11 @@ _SCALE = Scale(SEQUENTIAL, 0.0, 1.0, {share**0.5: f"{share:.0%}" for share in _S
 
 
 def confusion_matrix(confusion: NDArray[np.number], class_names: Sequence[str], *, title: str = "") -> Figure:
-    """For each true class, as what it is predicted: mistakes in colour, what is right in grey.
+    """For each true class, as what it is predicted: mistakes in colour, what is correct in grey.
 
     The colours mean the same in every figure: the share of the true class, 0 to 100%, by its square root, so that few
-    mistakes are seen as well. Numbers of samples are written in for up to 20 classes, save zeros. Classes without
-    samples are hatched. Equal input gives equal figures.
+    mistakes are seen as well. Of up to 20 classes the numbers of samples are written in, but for mistakes that never
+    happened. Classes without samples are hatched. Equal input gives equal figures.
 
     Args:
         confusion: ``[K, K]``, numbers of samples: rows are the true classes, columns the predicted ones.
@@ -55,7 +55,8 @@ def confusion_matrix(confusion: NDArray[np.number], class_names: Sequence[str], 
     values = np.sqrt(np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0))
     right = np.flatnonzero(totals[:, 0])
     values[right, right] = 0.0  # drawn grey, where there are samples
-    texts = np.array([f"{count:.0f}" if count else "" for count in counts.ravel().tolist()]).reshape(num, num)
+    written = (counts > 0) | (np.eye(num, dtype=bool) & (totals > 0))
+    texts = np.where(written, np.char.mod("%.0f", counts), "")
     with matplotlib.rc_context(layout.STYLE):
         names = layout.shorten(class_names, most=14)
         wide = layout.text_width(texts.ravel(), SMALL) + GAP if num <= _MOST_WRITTEN else 0.0
@@ -70,7 +71,7 @@ def confusion_matrix(confusion: NDArray[np.number], class_names: Sequence[str], 
             upright=layout.text_width(names, columns[1]) + GAP > cell,
             named=("predicted class", "true class"),
             lines=[title] if title else [],
-            notes=["grey: right"],
+            notes=["grey: correct"],
         )
         squares = [[(i, i), (i + 1, i), (i + 1, i + 1), (i, i + 1)] for i in right.tolist()]
         axes.add_collection(PolyCollection(squares, facecolors=PALE, linewidths=0, label="right"), autolim=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -194,8 +195,7 @@ def _draw(
     rows, columns = cells.shape
     width = min(max(min(_WIDTH / columns, 64.0), 200.0 / columns), _WIDTH)
     wanted = layout.text_width(layout.shorten([str(epoch) for epoch in epochs[:20]], 14)) + GAP
-    if width < wanted <= _WIDTH / columns:
-        width = wanted
+    width = max(width, min(wanted, _WIDTH / columns))
     labels = {at + 0.5: text for at, text in epoch_labels(epochs, width).items()}
     numbered = any(isinstance(epoch, int | np.integer) for epoch in epochs)
     figure, axes = draw_heatmap(
@@ -231,7 +231,7 @@ def _outline(axes: Axes, cells: NDArray[np.bool_]) -> None:
     upright = np.stack([np.stack([columns, rows], 1), np.stack([columns, rows + 1], 1)], 1)
     lines = list(np.concatenate([level, upright]).astype(np.float64))
     narrow = axes.bbox.width / cells.shape[1] < _NARROW
-    settings = {
+    settings: dict[str, Any] = {
         "linewidths": 0.8 if narrow else 1.8,
         "capstyle": "projecting",
         "clip_on": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -63,8 +64,8 @@ def split_gap(
     apart = (ends[:, 0] > 0) | (ends[:, 1] < 0)
     texts = [_told(*row) for row in zip(gap.tolist(), *ends.T.tolist(), strict=True)]
     panels = [
-        Panel(_SCALE, "separation", [""] * len(texts), head="separation"),
-        Panel(scale_of(np.append(gap, ends)), "training − validation", texts, head="gap"),
+        Panel(_SCALE, "separation", [""] * len(texts)),
+        Panel(scale_of(np.append(gap, ends)), "training − validation", texts),
     ]
     keys = [Key("training", ORANGE, "o"), Key("validation", BLUE, "D")]
     if given:
@@ -95,11 +96,12 @@ def _told(gap: float, low: float, high: float) -> str:
     """
     if np.isnan(gap):
         return "–"
-    text = layout.number(gap, ".2f")
     if np.isnan(low):
-        return text
+        return layout.number(gap, ".2f")
     mark = "  not 0" if low > 0 or high < 0 else ""
-    return f"{text}  ({layout.number(low, '.2f')} to {layout.number(high, '.2f')}){mark}"
+    # What is not zero must not look like it.
+    ends = [layout.number(end, ".2f" if not end or abs(end) >= 0.005 else ".1g") for end in (low, high)]
+    return f"{layout.number(gap, '.2f')}  ({ends[0]} to {ends[1]}){mark}"
 
 
 def _add_lines(rows: Rows, ends: NDArray[np.float64], width: float, colors: list[str], label: str) -> None:
@@ -109,5 +111,5 @@ def _add_lines(rows: Rows, ends: NDArray[np.float64], width: float, colors: list
         if np.isfinite(a + b):
             lines.append([(a, y), (b, y)])
             shown.append(color)
-    settings = {"linewidths": width, "zorder": 2, "label": label}
+    settings: dict[str, Any] = {"linewidths": width, "zorder": 2, "label": label}
     rows.axes.add_collection(LineCollection(lines, colors=shown, **settings), autolim=False)
