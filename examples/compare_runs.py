@@ -35,6 +35,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_separation import Confusion, HenzePenrose, LabelSuspects, SeparationMonitor, load_run
 from lightning_separation.runs import Comparison, Run, compare_groups
 
+COMMAND = "lightning-separation compare"
 WIDTHS = {"baseline": (128, 64, 32), "random_labels": (128, 64, 32), "small": (24, 12, 6)}
 
 
@@ -158,9 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"\n{found[0].assumes}")
 
     logs = options.logdir / "compare_runs"
-    print(
-        f"\nOne page with tables and figures, then the curves:\n\n    lightning-separation compare {logs}/*_0 --output comparison"
-    )
+    print(f"\nOne page with tables and figures, then the curves:\n\n    {COMMAND} {logs}/*_0 --output comparison")
     print(f"    tensorboard --logdir {logs}")
 
 
