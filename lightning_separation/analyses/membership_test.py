@@ -32,7 +32,8 @@ class MembershipTest(LayerAnalysis):
     augmented are of another distribution. The network's input shows whether the data alone differ.
 
     It is made of the training sample (``splits=("val", "train")``), beside which the validation sample is at hand; of
-    the validation sample it finds nothing.
+    the validation sample it finds nothing. A layer costs ``num_permutations`` times as much as both its separations, on
+    a CPU 5 to 50 seconds for two thousand samples: give it an ``every_n_epochs`` of its own.
 
     Args:
         num_permutations: The smallest p is 1 / (num_permutations + 1).

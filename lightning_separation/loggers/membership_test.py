@@ -32,7 +32,7 @@ def display(record: Record, history: History, name: str) -> Display:
         caption = (
             f"How much further the training sample is separated than the validation sample, {record.when}: mean over "
             "pairs of classes. p: how often it would be at least as much if it were chance which samples of a class "
-            "are trained on; q: corrected for the number of layers. What is trained on by heart has small ones; a "
+            "are trained on; q: corrected for the number of layers. What was learnt by heart has small ones; a "
             "small one in the input says that the data themselves differ."
         )
         header = ["layer", "training minus validation", "p-value", "q-value"]

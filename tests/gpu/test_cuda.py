@@ -7,15 +7,18 @@ from torch import nn
 
 from lightning_separation import (
     Ablation,
+    Confusion,
     DirectionAblation,
     FeatureInformation,
     GroupAblation,
     HenzePenrose,
     InputFeatures,
+    LabelSuspects,
     LayerInformation,
     Modularity,
     NextLayerEffect,
     PermutationImportance,
+    PrincipalComponents,
     Selectivity,
     SeparationMonitor,
     Significance,
@@ -123,6 +126,9 @@ EVERY = [
     Modularity,
     lambda: PermutationImportance(repeats=3),
     FeatureInformation,
+    PrincipalComponents,
+    LabelSuspects,
+    Confusion,
 ]
 HIDDEN = {"mlp": "1", "images": "1", "encoder": "2.layers.0", "lstm": "1"}
 

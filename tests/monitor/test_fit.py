@@ -14,15 +14,18 @@ from torch.utils.data import IterableDataset
 
 from lightning_separation import (
     Ablation,
+    Confusion,
     DirectionAblation,
     FeatureInformation,
     GroupAblation,
     HenzePenrose,
     InputFeatures,
+    LabelSuspects,
     LayerInformation,
     Modularity,
     NextLayerEffect,
     PermutationImportance,
+    PrincipalComponents,
     Selectivity,
     SeparationMonitor,
     Significance,
@@ -256,6 +259,9 @@ EVERY = (
     Modularity,
     lambda: PermutationImportance(repeats=3),
     FeatureInformation,
+    PrincipalComponents,
+    LabelSuspects,
+    Confusion,
 )
 
 
