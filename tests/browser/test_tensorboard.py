@@ -42,6 +42,13 @@ const cells = row => row.textContent.trim().split(/\\s*\\n\\s*/);
 return found('tf-text-loader').filter(e => e.offsetWidth).map(e => [
         e.tag, within(e.shadowRoot).filter(e => e.matches('tr') && !e.querySelector('table')).map(cells)])
 """
+CHARTS = """
+return found('tf-custom-scalar-multi-line-chart-card, tf-custom-scalar-margin-chart-card').map(e => {
+        const inside = within(e.shadowRoot);
+        const drawn = kind => inside.filter(e => e.matches(`path.${kind}`) && e.getBBox().width > 100).length;
+        const series = inside.filter(e => e.matches('.match-list-entry')).map(e => e.textContent.trim());
+        return [e.title, series.map(text => text.slice(1).trim()), drawn('line'), drawn('area')]; })
+"""
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +209,29 @@ def test_table_of_units_is_a_table(show, wait_for):
     for rows in (rows for tag, rows in seen if tag in tags and rows):
         assert rows[0][:3] == ["layer", "units", "significant"]
         assert [row[0] for row in rows[1:6]] == LAYERS
+
+
+@pytest.mark.parametrize("monitor", MONITORS)
+def test_custom_scalars_show_all_layers_of_all_runs_in_one_chart_and_bands_of_each_layer(show, wait_for, monitor):
+    prefix = "" if monitor == "separation" else f"{monitor}_"
+    words = {
+        "mean separation": monitor,
+        "hardest pair": f"{monitor}_min",
+        "Bayes error, upper bound": f"{prefix}bayes_error",
+        "significant units": f"{prefix}significant_fraction",
+    }
+
+    def series(word, layers):
+        return frozenset(f"{word}/{layer} ({run})" for layer in layers for run in RUNS)
+
+    together = {(f"{what}, all layers", series(word, LAYERS)) for what, word in words.items()}
+    bands = {(f"{layer}: hardest pair, mean, easiest pair", series(monitor, [layer])) for layer in LAYERS}
+
+    def complete(seen):  # drawn is what two runs have; untrained is a point
+        lines = {(title, frozenset(names)) for title, names, lines, _ in seen if lines >= 2 * len(LAYERS)}
+        areas = {(title, frozenset(names)) for title, names, _, areas in seen if areas == 2}
+        return together <= lines and bands <= areas
+
+    show("custom_scalars")
+    seen = wait_for(CHARTS, complete)
+    assert len(seen) == len(MONITORS) * (len(together) + 1 + len(bands))  # 1: the loss without a unit; no chart twice
