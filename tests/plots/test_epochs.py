@@ -50,6 +50,17 @@ def test_names_of_epochs_neither_overlap_nor_leave_the_figure(num: int) -> None:
     assert not texts(figure, "across")  # they are no numbers of epochs
 
 
+def test_names_of_the_last_epochs_do_not_reach_into_the_scale() -> None:
+    beyond = []
+    for num in (29, 57, 58):
+        figure = layers_by_epochs(found(num, 2), ["a", "b"], [f"a long name of epoch {i}" for i in range(num)])
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        end = max(t.get_window_extent(renderer).x1 for t in figure.axes[0].texts if t.get_label() == "column")
+        beyond.append(end - figure.axes[0].bbox.x1)
+        assert end < figure.axes[1].bbox.x0
+    assert max(beyond) > 20
+
+
 @pytest.mark.parametrize("draw", FIGURES)
 def test_layers_are_rows_from_the_first_down_and_epochs_columns(draw) -> None:
     values = found(4, 3)

@@ -76,6 +76,7 @@ def test_only_intervals_without_zero_are_dark() -> None:
     assert texts(figure, "legend")[2:] == ["gap, interval excludes 0", "gap, interval includes 0"]
     touching = split_gap({"a": 0.5}, {"a": 0.4}, intervals={"a": (0.0, 0.2)})
     assert told(touching) == ["0.10  (0.00 to 0.20)"]
+    assert drawn(touching, PathCollection, "gap").get_facecolor().tolist() == [list(to_rgba(FAINT))]
 
 
 def test_an_end_that_is_nearly_zero_does_not_look_like_it() -> None:
