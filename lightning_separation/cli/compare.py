@@ -35,13 +35,13 @@ class Compared(NamedTuple):
 
 
 def compare(
-    variants: Mapping[str, Sequence[Run]], test: Test, moment: Moment | None = None, *, every: bool = False
+    variants: Mapping[str, Sequence[Run]], test: Test | None, moment: Moment | None = None, *, every: bool = False
 ) -> list[Compared]:
     """Every variant but the first with the first.
 
     Args:
-        variants: By name one run each, or replicate runs each.
-        test: Of single runs.
+        variants: By name one run each, or a group of replicate runs each.
+        test: Of single runs; None for groups.
         moment: Which to list; None: the last that is shared.
         every: Whether to list all moments instead.
 
@@ -49,10 +49,7 @@ def compare(
         ValueError: If they cannot be compared, or not at that moment.
     """
     baseline, *others = variants.values()
-    if any(len(runs) > 1 for runs in variants.values()):
-        found = compare_groups(variants)
-    else:
-        found = [run.compare(baseline[0], test) for (run,) in others]
+    found = [run.compare(baseline[0], test) for (run,) in others] if test else compare_groups(variants)
     return [
         Compared(name, whole, whole if every else _at(whole, whole.moments[-1] if moment is None else moment))
         for name, whole in zip(list(variants)[1:], found, strict=True)

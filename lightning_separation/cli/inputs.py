@@ -53,9 +53,7 @@ def load_all(paths: Sequence[str]) -> list[tuple[Path, Run]]:
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
             raise InputError(f"{loaded[i][0]} is given twice")
-    names = [run.name for _, run in loaded]
-    if len(set(names)) < len(names):
-        names = distinct_names(folders)
+    names = distinct_names(folders)
     return [(folder, _renamed(run, name)) for (folder, run), name in zip(loaded, names, strict=True)]
 
 
@@ -66,13 +64,15 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
         folders: At least two, all different.
 
     Example:
+        >>> distinct_names([Path("/logs/version_0/separation"), Path("/logs/version_1/separation")])
+        ['version_0', 'version_1']
         >>> distinct_names([Path("/logs/narrow/version_0/separation"), Path("/logs/wide/version_0/separation")])
         ['narrow', 'wide']
         >>> distinct_names([Path("/logs/narrow/version_0"), Path("/logs/wide/version_0"), Path("/logs/wide/version_1")])
         ['narrow/version_0', 'wide/version_0', 'wide/version_1']
     """
-    ends = [folder.parts for folder in folders]
-    while all(len(parts) > 1 and parts[-1] == ends[0][-1] for parts in ends):  # "version_0", "separation"
+    ends = [(folder.parent if folder.name == "separation" else folder).parts for folder in folders]
+    while all(len(parts) > 1 and parts[-1] == ends[0][-1] for parts in ends):  # "version_0"
         ends = [parts[:-1] for parts in ends]
     for depth in range(1, max(map(len, ends))):
         names = ["/".join(parts[-depth:]) for parts in ends]

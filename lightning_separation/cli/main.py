@@ -79,13 +79,12 @@ def show(run: str, output: Path | None, form: str) -> None:
         click.echo(to_json(told.as_data(folder, loaded)))
     elif form == "csv":
         click.echo(to_csv(Measured._fields, told.as_rows(loaded)), nl=False)
-    report = told.describe(folder, loaded)
-    if form == "text":
-        _print(report)
+    else:
+        _print(told.describe(folder, loaded))
     if output:
         from .pictures import of_run
 
-        _write(output, report, {"Figures": of_run(loaded)}, [loaded])
+        _write(output, told.describe(folder, loaded), {"Figures": of_run(loaded)}, [loaded])
 
 
 def _moment(context: click.Context, option: click.Parameter, given: str | None) -> int | str | None:
@@ -155,22 +154,21 @@ def compare(
     loaded = [one for members in named.values() for one in members]
     baseline = next(iter(variants))
     try:
-        compared = told.compare(variants, _TESTS[test or "jackknife"], moment, every=all_epochs)
+        compared = told.compare(variants, None if groups else _TESTS[test or "jackknife"], moment, every=all_epochs)
     except ValueError as error:
         raise InputError(str(error)) from error
     if form == "json":
         click.echo(to_json(told.as_data(baseline, compared)))
     elif form == "csv":
         click.echo(to_csv(["run", *Row._fields], told.as_rows(compared)), nl=False)
-    report = told.describe(baseline, compared, loaded)
-    if form == "text":
-        _print(report)
+    else:
+        _print(told.describe(baseline, compared, loaded))
     if output:
         from .pictures import of_comparisons, of_run
 
         pictures = {"Figures": list(of_comparisons(compared, variants))}
         pictures |= {run.name: of_run(run, f"{run.name}/") for _, run in loaded}
-        _write(output, report, pictures, [run for _, run in loaded])
+        _write(output, told.describe(baseline, compared, loaded), pictures, [run for _, run in loaded])
 
 
 def _print(report: Report) -> None:

@@ -27,7 +27,7 @@ _READING = {
     "bands": "From the input to the last layer: the mean over pairs of classes, and where the hardest and the easiest "
     "pair lie.",
     "histograms": "How the separations of the single pairs are spread: a mean can hide pairs that stay together.",
-    "pairs": "Every pair of classes in every layer; the pairs that stay apart least are those that are mixed up.",
+    "pairs": "Every pair of classes in every layer; the darker, the closer they lie.",
     "bayes_error": "The error of the best classifier that sees only this layer lies in the band, on samples balanced "
     "like those analysed.",
     "training_effect": "What training changed; what is not more than chance is pale.",

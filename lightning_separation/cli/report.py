@@ -8,7 +8,8 @@ from typing import Literal
 
 BLOCKS = "over epochs"
 """The column of sparklines."""
-_TEXTS = {"layer", "label", "neighbours", "class a", "class b", "since", "differs since"}  # that may look like numbers
+# May look like numbers:
+_TEXTS = {"layer", "hardest pair", "label", "neighbours", "class a", "class b", "since", "differs since"}
 
 
 @dataclass(frozen=True)

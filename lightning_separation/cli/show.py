@@ -238,7 +238,7 @@ def _gap(gap: Comparison) -> Table:
         ]
         for row in gap.last
     ]
-    caption = f"{named(gap.moments[-1]).capitalize()}. A gap above 0: these samples were learnt by heart."
+    caption = f"{named(gap.moments[-1]).capitalize()}. A gap above 0, by more than chance (*): learnt by heart."
     return Table(["layer", "training", "validation", "gap", "95% interval", "q"], rows, caption)
 
 

@@ -30,11 +30,11 @@ def signed(value: float, digits: str = ".3g") -> str:
     """A change, whose sign is always there.
 
     Example:
-        >>> signed(0.25), signed(-0.25), signed(0.0), signed(float("nan"))
-        ('+0.25', '−0.25', '0', '–')
+        >>> signed(0.25), signed(-0.25), signed(4e-9), signed(0.0), signed(float("nan"))
+        ('+0.25', '−0.25', '+4e−09', '0', '–')
     """
     text = plain(value, digits)
-    return f"+{text}" if value > 0 and text != "–" and float(text) else text
+    return f"+{text}" if value > 0 and text != plain(0.0, digits) and text != "–" else text
 
 
 def percent(share: float, digits: str = ".1f") -> str:
