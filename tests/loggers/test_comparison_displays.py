@@ -80,7 +80,9 @@ def test_principal_components_of_all_layers_in_one_figure(settings):
 
 
 def test_confusion_is_shown_as_counted():
-    record = record_of(Confusion(), class_names=NAMES)
+    x, y = blobs(spread=3).tensors
+    record = record_of(Confusion(), data=[(x[15:], y[15:] * (torch.arange(45) % 2))], class_names=NAMES)
+    assert len(set(record.counts.tolist())) > 1
     values = record.findings["confusion"]["*"]
     display = shown(record)
     assert display.scalars == {"confusion_accuracy": values["accuracy"].item()}
@@ -89,7 +91,8 @@ def test_confusion_is_shown_as_counted():
     wrong = values["confusion"] - np.diag(np.diag(values["confusion"]))
     assert counts == {(a, b): wrong[a, b] for a, b in np.argwhere(wrong).tolist()}
     assert list(counts.values()) == sorted(counts.values(), reverse=True)
-    assert [row[3] for row in table.rows] == [f"{100 * count / 20:.1f}%" for count in counts.values()]
+    shares = [100 * count / record.counts[a] for (a, _), count in counts.items()]
+    assert [row[3] for row in table.rows] == [f"{share:.1f}%" for share in shares]
     (draw,) = display.figures.values()
     figure = draw()
     figure.canvas.draw()
@@ -154,6 +157,12 @@ def test_suspects_are_counted_over_layers_and_epochs():
         ["70", "bee", "cow", "1 of 3", "0 of 3"],
     ]
     assert "3 of 3, those of most layers first" in table.caption
+
+
+def test_an_epoch_counts_in_which_they_were_suspects_in_half_of_the_layers():
+    record = suspects_record(0, {"input": [1], "fc": []})
+    table = shown(record, {record.label: remembered(record)}).tables["label_suspects_tables/samples"]
+    assert table.rows == [["10", "bee", "cow", "1 of 2", "1 of 1"]]
 
 
 def test_without_other_epochs_they_are_not_counted():
