@@ -60,9 +60,11 @@ class SeparationMonitor(Callback):
         class_names: Names of classes 0, 1, ...
         splits: Which data to analyse: ``("val",)``, or ``("val", "train")``: also as many samples of each class of the
             training data, read from the training loader's dataset and run through ``validation_step`` up to the
-            network's answer, in the modes of validation; of the difference see below.
+            network's answer, in the modes of validation. Tags then begin with ``<name>_train``;
+            ``<name>_gap/<layer>`` is the difference in separation.
         pooling: ``"mean"`` or ``"max"``: how layers whose rows differ in length (sequences) get equal ones.
-        emit: Which of ``"scalars"``, ``"histograms"``, ``"figures"``, ``"tables"`` go to the loggers; None: all.
+        emit: Which of ``"scalars"``, ``"histograms"``, ``"figures"``, ``"tables"``, ``"dashboard"`` (a layout of
+            TensorBoard's Custom Scalars page, unless there is one) go to the loggers; None: all.
         save: Whether to leave records in ``<log_dir>/<name>``.
         dirpath: Instead of the Trainer's log directory.
         name: Of the folder of records, the tags and the state in checkpoints.
@@ -72,6 +74,7 @@ class SeparationMonitor(Callback):
         seed: For analyses that draw at random.
 
     Logged: ``separation/<layer>`` (mean divergence over pairs of classes), ``separation_min/<layer>`` (hardest pair),
+    ``separation_max/<layer>`` (easiest),
     ``bayes_error/<layer>`` (upper bound over all classes) and ``separation_last`` (the last layer's mean, to monitor);
     histograms ``separation_pairs/<layer>``; figures ``separation_figures/layers_by_pairs`` and ``.../depth``; the table
     ``separation_tables/hardest_pairs``. Of single units: ``significant_fraction/<layer>`` (respond differently to the
@@ -112,7 +115,7 @@ class SeparationMonitor(Callback):
         class_names: Sequence[str] | None = None,
         splits: Sequence[str] = ("val",),
         pooling: Pooling = "mean",
-        emit: Sequence[Literal["scalars", "histograms", "figures", "tables"]] | None = None,
+        emit: Sequence[Literal["scalars", "histograms", "figures", "tables", "dashboard"]] | None = None,
         save: bool = True,
         dirpath: str | Path | None = None,
         name: str = "separation",
@@ -166,6 +169,7 @@ class SeparationMonitor(Callback):
         self._notes: list[str] = []  # of the record in the making
         self._said: set[tuple[str, str]] = set()
         self._described: set[Path] = set()  # folders that have a run.json
+        self._laid_out: set[str] = set()  # tags that a dashboard may show
         self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
 
     # The Trainer's life cycle
@@ -201,6 +205,7 @@ class SeparationMonitor(Callback):
         epoch = trainer.current_epoch
         self._said.clear()
         self._described.clear()
+        self._laid_out.clear()
         self._fresh = trainer.global_step == 0
         if self._fresh:
             self._sample = self._new_sample()
@@ -437,8 +442,10 @@ class SeparationMonitor(Callback):
             pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
             tags += scalars
             self._emit(trainer, display, step)
-        if trainer.is_global_zero and "dashboard" in self.emit:
-            lay_out(trainer.loggers, tags, self.name, self._report)
+        if trainer.is_global_zero and {"scalars", "dashboard"} <= self.emit and not self._laid_out.issuperset(tags):
+            self._laid_out.update(tags)
+            for split in self.splits:
+                lay_out(trainer.loggers, tags, self._tags(split), self._report)
 
     def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
         if trainer.is_global_zero:

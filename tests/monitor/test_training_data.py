@@ -39,13 +39,14 @@ def divergence(run, layer, split="train"):
 
 
 def test_the_numbers_are_those_of_the_training_samples_in_eval_mode(tmp_path):
-    t, run, module = watched(tmp_path)
+    _, run, module = watched(tmp_path)
     assert run.train.epochs == run.epochs == [0, 1]
     assert run.train.records[-1].split == "train"
     indices = run.info["training_sample"]
     assert indices == sorted(set(indices))
     x, y = (
-        torch.stack([torch.as_tensor(part) for part in parts]) for parts in zip(*(blobs(seed=1)[i] for i in indices))
+        torch.stack([torch.as_tensor(part) for part in parts])
+        for parts in zip(*(blobs(seed=1)[i] for i in indices), strict=True)
     )
     assert y.bincount().tolist() == [9, 9, 9] == run.records[-1].counts.tolist()
     module.eval()
@@ -246,7 +247,7 @@ def test_label_suspects_are_named_by_their_place_in_the_training_data(tmp_path):
         splits=("val", "train"), analyses=[LabelSuspects(), MembershipTest(num_permutations=9)], emit=["scalars"]
     )
     val = loader(blobs(per_class=40, spread=0.1))
-    t, run, _ = watched(
+    _, run, _ = watched(
         tmp_path, train=loader(TensorDataset(x, y), shuffle=True), val=val, monitor=monitor, max_epochs=1
     )
     seen = set(run.info["training_sample"])

@@ -90,8 +90,10 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run\.json in"):
+    with pytest.raises(FileNotFoundError, match="there is no .*nowhere"):
         load_run(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no run\.json in"):
+        load_run(tmp_path)
 
 
 WRITER = """
@@ -136,7 +138,7 @@ def test_reading_runs_imports_no_torch(tmp_path):
     code = (
         "import sys, lightning_separation.runs, lightning_separation as ls; run = ls.load_run(sys.argv[1]);"
         "run.to_pandas(); run.plot(); run.records[0].plot(); assert run.epochs == [0];"
-        "assert not {'torch', 'pytorch_lightning', 'scipy'} & set(sys.modules), 'imported'"
+        "assert not {'torch', 'pytorch_lightning', 'scipy.stats'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
