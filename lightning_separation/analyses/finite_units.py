@@ -1,4 +1,4 @@
-"""The activations of a layer for the samples that the network can make something of."""
+"""The activations of a layer that something can be made of: samples and units without NaN or infinite values."""
 
 from __future__ import annotations
 
@@ -37,3 +37,21 @@ def finite_units(snapshot: Snapshot, layer: str, pooling: Pooling, rows: Tensor)
     if not bool(units.isfinite().all(0).any()):
         raise ValueError("its activations hold NaN or infinite values")
     return units
+
+
+def finite_rows(layer: str, snapshot: Snapshot, name: str) -> tuple[Tensor, Tensor]:
+    """A layer's activations for the samples for which all are finite, and which these are, ``[N]`` bool on the CPU.
+
+    The others are reported in the name of the analysis.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    activations = snapshot.activations(layer)
+    finite = activations.reshape(len(activations), -1).isfinite().all(1)
+    rows = finite.cpu()
+    if not bool(rows.any()):
+        raise ValueError("its activations hold NaN or infinite values")
+    if bad := int((~rows).sum()):
+        snapshot.report(layer, f"{name}: {bad} samples with NaN or infinite values are left out")
+    return activations[finite], rows

@@ -14,7 +14,7 @@ from ..functional import tree_neighbours
 from ..functional._points import Distance
 from ..records import ALL_LAYERS, Findings
 from .base import LayerAnalysis
-from .principal_components import finite_rows
+from .finite_units import finite_rows
 
 
 @dataclass

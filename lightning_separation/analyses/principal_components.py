@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..capture import Snapshot
 from ..functional import principal_components
 from ..records import ALL_LAYERS, Findings
 from .base import LayerAnalysis
+from .finite_units import finite_rows
 
 
 @dataclass
@@ -63,21 +63,3 @@ class PrincipalComponents(LayerAnalysis):
         projection = torch.full((len(rows), projected.shape[1]), torch.nan, dtype=projected.dtype)
         projection[rows] = projected.cpu()
         return {"projection": projection, "explained_variance_ratio": ratio.cpu()}
-
-
-def finite_rows(layer: str, snapshot: Snapshot, name: str) -> tuple[Tensor, Tensor]:
-    """A layer's activations for the samples for which all are finite, and which these are, ``[N]`` bool on the CPU.
-
-    The others are reported in the name of the analysis.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    activations = snapshot.activations(layer)
-    finite = activations.reshape(len(activations), -1).isfinite().all(1)
-    rows = finite.cpu()
-    if not bool(rows.any()):
-        raise ValueError("its activations hold NaN or infinite values")
-    if bad := int((~rows).sum()):
-        snapshot.report(layer, f"{name}: {bad} samples with NaN or infinite values are left out")
-    return activations[finite], rows

@@ -124,9 +124,9 @@ class Record:
             else:
                 ranges.append([(k,) for k in range(size)])
         for place in product(*ranges):
-            at = dict(zip(axes, place, strict=True))
-            classes = [self.class_names[k] for k in (*at.get("class", ()), *at.get("pair", ()))] + [None, None]
-            unit = at["unit"][0] if "unit" in at else None
+            named = [k for axis, at in zip(axes, place, strict=True) if axis in ("class", "pair") for k in at]
+            classes = [*(self.class_names[k] for k in named), None, None]
+            unit = next((at[0] for axis, at in zip(axes, place, strict=True) if axis == "unit"), None)
             yield classes[0], classes[1], unit, float(array[sum(place, ())])
 
 

@@ -257,3 +257,15 @@ def test_what_the_analyses_of_units_find_comes_back(tmp_path):
     assert table.value.dtype == np.float64
     assert not {"gradient", "example_histogram", "link_unit"} & set(table.quantity)
     assert load_run(t.log_dir).array("input_features", "gradient").shape[2:] == (8, 6, 3)
+
+
+def test_the_tidy_table_names_both_classes_of_a_confusion_matrix():
+    found = Findings({"confusion": ("class", "class")}, {"*": {"confusion": [[8, 2], [1, 9]]}})
+    one = Record(0, 0, "fit", "val", ["fc"], ["cat", "dog"], np.array([10, 10]), {"confusion": found})
+    table = one.to_pandas()
+    assert table[["class_a", "class_b", "value"]].to_numpy().tolist() == [
+        ["cat", "cat", 8],
+        ["cat", "dog", 2],
+        ["dog", "cat", 1],
+        ["dog", "dog", 9],
+    ]
