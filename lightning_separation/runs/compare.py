@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -11,82 +12,100 @@ from numpy.typing import NDArray
 from ..comparison import Difference, adjusted, jackknife_difference, welch_difference
 from ..records import Record
 from .comparison import Comparison, Row, Test
-from .run import Moment, Run
+from .run import Moment, Run, named, titled
 
 INPUT = "input"
+_ROUNDING = 1e-12  # separations are of order 1
+_MOST_NAMED = 8
+
+Array = NDArray[np.float64]
 
 
-def separations(record: Record) -> dict[str, NDArray[np.float64]]:
-    """The divergence of every pair of classes by layer, ``[K, K]``, in order of execution; empty if not measured."""
-    found = record.findings.get("henze_penrose", {})
-    return {layer: found[layer]["divergence"] for layer in record.layers if layer in found}
+def separations(record: Record) -> dict[str, Array]:
+    """The divergence of the pairs of classes by layer, ``[K, K]``, in order of execution; only where a pair has one."""
+    found = record.findings.get("henze_penrose")
+    matrices = {layer: found[layer]["divergence"] for layer in record.layers if layer in found} if found else {}
+    return {layer: matrix for layer, matrix in matrices.items() if measured_classes(matrix).any()}
+
+
+def measured_classes(divergence: Array) -> NDArray[np.bool_]:
+    """Which classes have a separation from another.
+
+    Args:
+        divergence: ``[K, K]``, NaN in the row and column of a class that was left out.
+
+    Returns:
+        ``[K]``.
+
+    Example:
+        >>> measured_classes(np.array([[0, 0.5, np.nan], [0.5, 0, np.nan], [np.nan, np.nan, 0]]))
+        array([ True,  True, False])
+    """
+    known = np.isfinite(divergence)
+    np.fill_diagonal(known, False)
+    return np.asarray(known.any(1))
 
 
 def compare_runs(run: Run, other: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.compare`."""
-    names = run.name or "this run", other.name or "the other run"
-    mine, others = _sides(run, names[0]), _sides(other, names[1])
-    notes = _unshared("epochs", mine, others, names)
+    one, two = _names([run, other], ["this run", "the other run"])
+    names = one, two
+    mine, others = _sides(run, one), _sides(other, two)
     moments = [moment for moment in mine if moment in others]
     if not moments:
-        raise ValueError(f"{names[0]} and {names[1]} share no epoch: {_listed(mine)} against {_listed(others)}")
-    a, b = ({layer: None for at in moments for layer in side[at].layers} for side in (mine, others))
-    layers = [layer for layer in a if layer in b]
-    if not layers or layers == [INPUT] != list(a):
-        raise ValueError(f"{names[0]} and {names[1]} share no layer: {_listed(a)} against {_listed(b)}")
-    notes += _unshared("layers", a, b, names)
-    notes += _sample_notes(run, other, names)
-    found = []
-    for moment in moments:
-        for layer in layers:
-            if layer in mine[moment].layers and layer in others[moment].layers:
-                found.append(_Pair(moment, layer, names[1], mine[moment].of(layer), others[moment].of(layer)))
-    return _tested(f"{names[0]} minus {names[1]}", test, found, notes)
+        raise ValueError(f"{one} and {two} share no epoch: {_listed(mine)} against {_listed(others)}")
+    a, b = _layers(mine, moments), _layers(others, moments)
+    if not set(a) & set(b) - {INPUT} and set(a) | set(b) != {INPUT}:
+        raise ValueError(f"{one} and {two} share no layer: {_listed(a)} against {_listed(b)}")
+    notes = [*_unshared("epochs", mine, others, names), *_unshared("layers", a, b, names)]
+    pairs = [pair for at in moments for pair in _pairs_at(at, names, mine[at], others[at])]
+    found = _tested(f"{one} minus {two}", test, pairs, [*notes, *_setting_notes(run, other, names)])
+    if any(row.layer == INPUT and abs(row.effect) > _ROUNDING for row in found.rows):
+        found.notes.append(_input_note(names))
+    return found
 
 
 def layer_steps(run: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.layer_steps`."""
-    found = []
-    for moment, side in _sides(run, run.name or "the run").items():
-        for before, layer in zip(side.layers, list(side.layers)[1:], strict=False):
-            found.append(_Pair(moment, layer, before, side.of(layer), side.of(before)))
-    if not found:
+    pairs = [
+        _Pair(moment, layer, (layer, before), side[layer], side[before])
+        for moment, side in _sides(run).items()
+        for before, layer in pairwise(side)
+    ]
+    if not pairs:
         raise ValueError("the separation of one layer only is recorded: there is no step from layer to layer")
-    return _tested(_of(run, "each layer minus the one before"), test, found, [])
+    return _tested(titled(run, "each layer minus the one before"), test, pairs)
 
 
 def epoch_steps(run: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.epoch_steps`."""
-    sides = _two_or_more(run)
-    found = []
-    for (before, earlier), (moment, side) in zip(list(sides.items()), list(sides.items())[1:], strict=False):
-        shared = [layer for layer in side.layers if layer in earlier.layers]
-        found += [_Pair(moment, layer, _named(before), side.of(layer), earlier.of(layer)) for layer in shared]
-    return _tested(_of(run, "each epoch minus the one recorded before"), test, found, [])
+    pairs = [
+        pair
+        for (before, earlier), (moment, side) in pairwise(_two_or_more(run).items())
+        for pair in _pairs_at(moment, (named(moment), named(before)), side, earlier)
+    ]
+    return _tested(titled(run, "each epoch minus the one recorded before"), test, pairs)
 
 
 def training_effect(run: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.training_effect`."""
     sides = _two_or_more(run)
-    (before, first), (after, last) = next(iter(sides.items())), next(reversed(sides.items()))
-    shared = [layer for layer in last.layers if layer in first.layers]
-    found = [_Pair(after, layer, _named(before), last.of(layer), first.of(layer)) for layer in shared]
-    return _tested(_of(run, f"{_named(after)} minus {_named(before)}"), test, found, [])
+    before, *_, after = sides
+    names = named(after), named(before)
+    return _tested(titled(run, " minus ".join(names)), test, _pairs_at(after, names, sides[after], sides[before]))
 
 
 def gap(run: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.gap`."""
     if run.train is None:
         raise ValueError('there are no records of the training data: SeparationMonitor(splits=("val", "train"))')
-    validation, train = _sides(run, "validation"), _sides(run.train, "training")
-    found = [
-        _Pair(moment, layer, "validation", train[moment].of(layer), validation[moment].of(layer))
-        for moment in train
-        if moment in validation
-        for layer in train[moment].layers
-        if layer in validation[moment].layers
+    validation, train = _sides(run), _sides(run.train)
+    pairs = [
+        pair
+        for moment, side in train.items()
+        for pair in _pairs_at(moment, ("training", "validation"), side, validation.get(moment, {}))
     ]
-    return _tested(_of(run, "training minus validation data"), test, found, [])
+    return _tested(titled(run, "training minus validation data"), test, pairs)
 
 
 def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
@@ -112,205 +131,235 @@ def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
 
 
 class _Cell(NamedTuple):
-    """The separations of one layer in one record."""
+    """The separations of one layer in one record.
 
-    matrix: NDArray[np.float64]
-    classes: list[str]
+    Attributes:
+        matrix: ``[K, K]``.
+        rows: Where in it each class is that has a separation.
+        counts: Samples of each class.
+    """
+
+    matrix: Array
+    rows: dict[str, int]
     counts: dict[str, int]
 
+    def of(self, classes: Sequence[str]) -> Array:
+        """The pairs of some of the classes."""
+        rows = [self.rows[name] for name in classes]
+        return self.matrix[rows][:, rows]
 
-class _Side(NamedTuple):
-    """What a record says of separation."""
 
-    layers: dict[str, NDArray[np.float64]]
-    record: Record
-
-    def of(self, layer: str) -> _Cell:
-        matrix = self.layers[layer]
-        known = np.isfinite(matrix).any(1)
-        names = [name for name, has in zip(self.record.class_names, known, strict=True) if has]
-        counts = dict(zip(self.record.class_names, self.record.counts.tolist(), strict=True))
-        return _Cell(matrix[np.ix_(known, known)], names, counts)
+_Side = dict[str, _Cell]
+"""What a record says of separation, by layer."""
 
 
 class _Pair(NamedTuple):
-    """Two cells to compare."""
+    """Two cells to compare; ``names`` of what they are of."""
 
     moment: Moment
     layer: str
-    versus: str
+    names: tuple[str, str]
     cell: _Cell
     other: _Cell
 
 
-def _compare_group(name: str, runs: Sequence[Run], baseline: str, reference: Sequence[Run]) -> Comparison:
-    every = [*runs, *reference]
-    sides = [_sides(run, run.name or f"run {i}") for i, run in enumerate(every)]
-    moments = [moment for moment in sides[0] if all(moment in side for side in sides)]
-    layers = [
-        layer
-        for layer in dict.fromkeys(layer for side in sides[0].values() for layer in side.layers)
-        if all(layer in side[moment].layers for side in sides for moment in moments)
-    ]
-    if not moments or not layers:
-        raise ValueError(f"the runs of {name} and {baseline} share no {'layer' if moments else 'epoch'}")
-    names = [run.name or f"run {i}" for i, run in enumerate(every)]
-    notes = []
-    for run, side, other in zip(every[1:], sides[1:], names[1:], strict=True):
-        both = names[0], other
-        notes += _unshared("epochs", sides[0], side, both) + _sample_notes(every[0], run, both, seeds=True)
-        mine, its = ({layer: None for at in moments for layer in s[at].layers} for s in (sides[0], side))
-        notes += _unshared("layers", mine, its, both)
-    rows = []
-    for moment in moments:
-        for layer in layers:
-            cells = [side[moment].of(layer) for side in sides]
-            shared = [c for c in cells[0].classes if all(c in cell.classes for cell in cells)]
-            if len(shared) < 2:
-                raise ValueError(f"the runs of {name} and {baseline} do not share two classes")
-            notes += [
-                note
-                for cell, other in zip(cells[1:], names[1:], strict=True)
-                for note in _class_notes(cells[0], cell, shared, names[0], other)
-            ]
-            means = np.array([_mean(_of_classes(cell, shared)) for cell in cells])
-            found = welch_difference(means[: len(runs)], means[len(runs) :])
-            rows.append(_row(moment, layer, baseline, means[: len(runs)], means[len(runs) :], found, len(shared)))
-    title = f"{name} ({len(runs)} runs) minus {baseline} ({len(reference)} runs)"
-    return Comparison(title, "welch", _with_q(rows), list(dict.fromkeys(notes)))
+def _side(record: Record) -> _Side:
+    counts = dict(zip(record.class_names, record.counts.tolist(), strict=True))
+    side = {}
+    for layer, matrix in separations(record).items():
+        known = measured_classes(matrix).tolist()
+        side[layer] = _Cell(matrix, {name: i for i, name in enumerate(record.class_names) if known[i]}, counts)
+    return side
 
 
-def _tested(title: str, test: Test, pairs: Iterable[_Pair], notes: list[str]) -> Comparison:
-    if test not in get_args(Test):
-        raise ValueError(f"test must be one of {get_args(Test)}, not {test!r}")
-    rows, notes = [], list(notes)
-    for pair in pairs:
-        cell, other = pair.cell, pair.other
-        shared = [name for name in cell.classes if name in other.classes]
-        if len(shared) < 2:
-            raise ValueError(
-                f"{title}: no two classes are in both: {_listed(cell.classes)} against {_listed(other.classes)}"
-            )
-        notes += _class_notes(cell, other, shared, "one side", "the other")
-        x, y = _of_classes(cell, shared), _of_classes(other, shared)
-        if len(shared) < 3 and test == "jackknife":
-            notes.append(
-                "two classes: one pair has no spread to test by; the jackknife needs three classes. Replicate runs "
-                "(groups) can be compared"
-            )
-        found = _test_of(test, len(shared))(x, y)
-        rows.append(_row(pair.moment, pair.layer, pair.versus, _pairs(x), _pairs(y), found, len(shared)))
-    return Comparison(title, test, _with_q(rows), list(dict.fromkeys(notes)))
-
-
-def _test_of(test: Test, num: int) -> Callable[[NDArray[np.float64], NDArray[np.float64]], Difference]:
-    if test != "jackknife":
-        return _paired if test == "fisher_paired" else _unpaired
-    return jackknife_difference if num > 2 else _untested
-
-
-def _untested(x: NDArray[np.float64], y: NDArray[np.float64]) -> Difference:
-    return Difference(_mean(x) - _mean(y), np.nan, np.nan, np.nan)
-
-
-def _unpaired(x: NDArray[np.float64], y: NDArray[np.float64], paired: bool = False) -> Difference:
-    import torch  # only who asks for this test needs it
-
-    from ..functional import permutation_test
-
-    generator = torch.Generator().manual_seed(0)
-    found = permutation_test(torch.tensor(_pairs(x)), torch.tensor(_pairs(y)), paired=paired, generator=generator)
-    return Difference(*(float(part) for part in (found.statistic, found.low, found.high, found.p_value)))
-
-
-def _paired(x: NDArray[np.float64], y: NDArray[np.float64]) -> Difference:
-    return _unpaired(x, y, paired=True)
-
-
-def _row(
-    moment: Moment,
-    layer: str,
-    versus: str,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    found: Difference,
-    classes: int,
-) -> Row:
-    effect, low, high, p_value = (float(part) for part in found)
-    return Row(moment, layer, versus, float(x.mean()), float(y.mean()), effect, low, high, p_value, p_value, classes)
-
-
-def _with_q(rows: list[Row]) -> list[Row]:
-    """Adjusted over all rows but those of equal inputs: that the same samples are separated alike is no finding."""
-    tested = np.array([row.layer != INPUT or row.effect != 0 for row in rows], dtype=bool)
-    q_values = np.array([row.p_value for row in rows])
-    q_values[tested] = adjusted(q_values[tested])
-    return [row._replace(q_value=float(q)) for row, q in zip(rows, q_values, strict=True)]
-
-
-def _sides(run: Run, name: str) -> dict[Moment, _Side]:
-    found = {moment: _Side(layers, record) for moment, record in run.moments.items() if (layers := separations(record))}
+def _sides(run: Run, name: str = "") -> dict[Moment, _Side]:
+    found = {moment: side for moment, record in run.moments.items() if (side := _side(record))}
     if not found:
-        raise ValueError(f"{name} has no separation of classes to compare (analysis HenzePenrose, two classes or more)")
+        who = name or run.name or "the run"
+        raise ValueError(f"{who} has no separation of classes to compare (analysis HenzePenrose, two classes or more)")
     return found
 
 
 def _two_or_more(run: Run) -> dict[Moment, _Side]:
-    sides = _sides(run, run.name or "the run")
+    sides = _sides(run)
     if len(sides) < 2:
         raise ValueError("the separation in one epoch only is recorded: there is nothing to compare it with")
     return sides
 
 
-def _unshared(what: str, mine: Iterable[object], others: Iterable[object], names: tuple[str, str]) -> list[str]:
-    mine, others = list(mine), list(others)
-    only = [[item for item in a if item not in b] for a, b in ((mine, others), (others, mine))]
-    return [f"only {name} has the {what} {_listed(items)}" for name, items in zip(names, only, strict=True) if items]
+def _layers(sides: Mapping[Moment, _Side], moments: Iterable[Moment]) -> list[str]:
+    return list(dict.fromkeys(layer for moment in moments for layer in sides[moment]))
 
 
-def _class_notes(cell: _Cell, other: _Cell, shared: list[str], name: str, other_name: str) -> list[str]:
-    notes = _unshared("classes", cell.classes, other.classes, (name, other_name))
-    unequal = [c for c in shared if cell.counts[c] != other.counts[c]]
+def _pairs_at(moment: Moment, names: tuple[str, str], side: _Side, other: _Side) -> list[_Pair]:
+    """The layers that both have."""
+    return [_Pair(moment, layer, names, side[layer], other[layer]) for layer in side if layer in other]
+
+
+def _tested(title: str, test: Test, pairs: Sequence[_Pair], notes: Sequence[str] = ()) -> Comparison:
+    if test not in get_args(Test):
+        raise ValueError(f"test must be one of {get_args(Test)}, not {test!r}")
+    if not pairs:
+        raise ValueError(f"{title}: no layer is in both at one epoch")
+    shared, said = [], list(notes)
+    for pair in pairs:
+        cells = pair.cell, pair.other
+        shared.append(_shared_classes(cells, title))
+        said += _class_notes(*cells, shared[-1], pair.names)
+    classes = np.array([len(names) for names in shared])
+    numbers = np.empty((len(pairs), 6))
+    for num in np.unique(classes):  # all that have as many classes at once
+        at = np.flatnonzero(classes == num).tolist()
+        x = np.stack([pairs[i].cell.of(shared[i]) for i in at])
+        y = np.stack([pairs[i].other.of(shared[i]) for i in at])
+        numbers[at] = np.stack([_means(x), _means(y), *_difference(x, y, test)], axis=1)
+    if test == "jackknife" and classes.min() < 3:
+        said.append(
+            "two classes: one pair has no spread to test by; the jackknife needs three classes. Replicate runs "
+            "(groups) can be compared"
+        )
+    heads = [(pair.moment, pair.layer, pair.names[1]) for pair in pairs]
+    return Comparison(title, test, _rows(heads, numbers, classes), list(dict.fromkeys(said)))
+
+
+def _difference(x: Array, y: Array, test: Test) -> Difference:
+    """Of ``[n, K, K]`` from ``[n, K, K]``, ``[n]`` each; without p where there is no test."""
+    if test != "jackknife":
+        return _permuted(x, y, paired=test == "fisher_paired")
+    if x.shape[-1] > 2:
+        return jackknife_difference(x, y)
+    effect = _means(x) - _means(y)
+    unknown = np.full_like(effect, np.nan)
+    return Difference(effect, unknown, unknown, unknown)
+
+
+def _permuted(x: Array, y: Array, *, paired: bool) -> Difference:
+    import torch  # only who asks for this test needs it
+
+    from ..functional import permutation_test
+
+    found = []
+    for mine, others in zip(_pairs(x), _pairs(y), strict=True):
+        generator = torch.Generator().manual_seed(0)
+        one = permutation_test(torch.tensor(mine), torch.tensor(others), paired=paired, generator=generator)
+        found.append([float(value) for value in (one.statistic, one.low, one.high, one.p_value)])
+    return Difference(*np.array(found).T)
+
+
+def _compare_group(name: str, runs: Sequence[Run], baseline: str, reference: Sequence[Run]) -> Comparison:
+    every, size = [*runs, *reference], len(runs)
+    numbered = [
+        f"run {i + 1} of {group}" for group, of in ((name, runs), (baseline, reference)) for i in range(len(of))
+    ]
+    names = _names(every, numbered)
+    sides = [_sides(*side) for side in zip(every, names, strict=True)]
+    moments = [moment for moment in sides[0] if all(moment in side for side in sides)]
+    layers = [_layers(side, moments) for side in sides]
+    heads = [
+        (moment, layer, baseline)
+        for moment in moments
+        for layer in sides[0][moment]
+        if all(layer in side[moment] for side in sides)
+    ]
+    if not heads:
+        raise ValueError(f"the runs of {name} and {baseline} share no {'layer' if moments else 'epoch'}")
+    notes = []
+    for i in range(1, len(every)):
+        both = names[0], names[i]
+        notes += [*_unshared("epochs", sides[0], sides[i], both), *_unshared("layers", layers[0], layers[i], both)]
+        notes += _setting_notes(every[0], every[i], both)
+    classes, numbers = [], []
+    for moment, layer, _ in heads:
+        cells = [side[moment][layer] for side in sides]
+        shared = _shared_classes(cells, f"the runs of {name} and {baseline}")
+        means = _means(np.stack([cell.of(shared) for cell in cells]))
+        for i in range(1, len(every)):
+            notes += _class_notes(cells[0], cells[i], shared, (names[0], names[i]))
+            if layer == INPUT and abs(means[i] - means[0]) > _ROUNDING:
+                notes.append(_input_note((names[0], names[i])))
+        x, y = means[:size], means[size:]
+        classes.append(len(shared))
+        numbers.append([x.mean(), y.mean(), *welch_difference(x, y)])
+    title = f"{name} ({size} runs) minus {baseline} ({len(reference)} runs)"
+    return Comparison(title, "welch", _rows(heads, np.array(numbers), classes), list(dict.fromkeys(notes)))
+
+
+def _rows(heads: Sequence[tuple[Moment, str, str]], numbers: Array, classes: Iterable[int]) -> list[Row]:
+    """Rows of the columns mean, other mean, effect, low, high and p.
+
+    q is over all of them but those of equal inputs: that the same samples are separated alike is no finding.
+    """
+    q_values = numbers[:, -1].copy()
+    tested = np.array([layer != INPUT for _, layer, _ in heads]) | (np.abs(numbers[:, 2]) > _ROUNDING)
+    q_values[tested] = adjusted(q_values[tested])
+    every = zip(heads, numbers.tolist(), q_values.tolist(), classes, strict=True)
+    return [
+        Row(moment, layer, versus, mean, other_mean, effect, low, high, p_value, q_value, int(num))
+        for (moment, layer, versus), (mean, other_mean, effect, low, high, p_value), q_value, num in every
+    ]
+
+
+def _shared_classes(cells: Sequence[_Cell], title: str) -> list[str]:
+    first, *others = cells
+    shared = [name for name in first.rows if all(name in cell.rows for cell in others)]
+    if len(shared) < 2:
+        sets = " against ".join(_listed(cell.rows) for cell in cells)
+        raise ValueError(f"{title}: no two classes are in {'both' if len(cells) == 2 else 'all'}: {sets}")
+    return shared
+
+
+def _class_notes(cell: _Cell, other: _Cell, shared: Sequence[str], names: tuple[str, str]) -> list[str]:
+    notes = _unshared("classes", cell.rows, other.rows, names)
+    sizes = [(name, cell.counts[name], other.counts[name]) for name in shared]
+    unequal = [f"{name}: {mine} and {others}" for name, mine, others in sizes if mine != others]
     if unequal:
-        sizes = ", ".join(f"{c}: {cell.counts[c]} and {other.counts[c]}" for c in unequal[:5])
-        more = f" and {len(unequal) - 5} more" if len(unequal) > 5 else ""
         notes.append(
-            f"unequal numbers of samples ({sizes}{more}): the largest separation that can be reached depends on them, "
-            "so part of a difference may come from that"
+            f"unequal numbers of samples ({_listed(unequal)}): the largest separation that can be reached depends on "
+            "them, so part of a difference may come from that"
         )
     return notes
 
 
-def _sample_notes(run: Run, other: Run, names: tuple[str, str], *, seeds: bool = False) -> list[str]:
-    """Whether two runs look at the same samples: the separation of the input does not depend on the network."""
-    inputs = [separations(next(iter(r.moments.values()))).get(INPUT) for r in (run, other)]
-    a, b = inputs
-    if a is None or b is None or (a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-12, equal_nan=True)):
+def _setting_notes(run: Run, other: Run, names: tuple[str, str]) -> list[str]:
+    """What was measured in another way; of runs without a run.json nobody knows."""
+    settings = [side.info.get("settings", {}) for side in (run, other)]
+    told = [(one.get("analyses", {}).get("henze_penrose"), one.get("pooling")) for one in settings]
+    if told[0] == told[1] or not all(analysis for analysis, _ in told):
         return []
-    return [f"{names[0]} and {names[1]} look at other samples or inputs: the separation of their inputs differs"]
+    said = [
+        f"{analysis} and pooling {pooling!r} in {name}" for (analysis, pooling), name in zip(told, names, strict=True)
+    ]
+    return [f"the separation is measured with other settings: {', '.join(said)}"]
 
 
-def _of_classes(cell: _Cell, names: list[str]) -> NDArray[np.float64]:
-    at = [cell.classes.index(name) for name in names]
-    return cell.matrix[np.ix_(at, at)]
+def _input_note(names: tuple[str, str]) -> str:
+    """The separation of the input does not depend on the network."""
+    return f"{names[0]} and {names[1]} look at other samples or inputs: the separation of their inputs differs"
 
 
-def _pairs(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return matrix[np.triu_indices(len(matrix), 1)]
+def _names(runs: Sequence[Run], otherwise: list[str]) -> list[str]:
+    """The runs' own names, if they tell them apart."""
+    names = [run.name for run in runs]
+    return names if all(names) and len(set(names)) == len(names) else otherwise
 
 
-def _mean(matrix: NDArray[np.float64]) -> float:
-    return float(_pairs(matrix).mean())
+def _unshared(what: str, mine: Collection[object], others: Collection[object], names: tuple[str, str]) -> list[str]:
+    """What only one of two has."""
+    only = [item for item in mine if item not in others], [item for item in others if item not in mine]
+    return [f"only {name} has the {what} {_listed(items)}" for name, items in zip(names, only, strict=True) if items]
 
 
-def _named(moment: Moment) -> str:
-    return f"epoch {moment}" if isinstance(moment, int) else f"{moment} training"
+def _pairs(matrices: Array) -> Array:
+    """``[..., K, K]`` to ``[..., P]``."""
+    return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
 
 
-def _of(run: Run, what: str) -> str:
-    return f"{run.name}: {what}" if run.name else what
+def _means(matrices: Array) -> Array:
+    """Over the pairs, ``[..., K, K]`` to ``[...]``."""
+    return np.asarray(_pairs(matrices).mean(-1))
 
 
-def _listed(items: Iterable[object], most: int = 8) -> str:
+def _listed(items: Iterable[object]) -> str:
     names = [str(item) for item in items]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -82,16 +82,14 @@ class Comparison:
     @property
     def last(self) -> list[Row]:
         """The rows of the last moment."""
-        return [row for row in self.rows if row.moment == self.moments[-1]]
+        return [row for row in self.rows if row.moment == self.rows[-1].moment]
 
     def since(self, alpha: float = 0.05) -> dict[str, Moment | None]:
         """By layer the first moment from which on q stays below ``alpha`` to the end; None: it is not at the end."""
-        found: dict[str, Moment | None] = dict.fromkeys(self.layers)
-        for layer in self.layers:
-            for row in reversed([row for row in self.rows if row.layer == layer]):
-                if not row.q_value < alpha:
-                    break
-                found[layer] = row.moment
+        found: dict[str, Moment | None] = {}
+        for row in self.rows:
+            earlier = found.get(row.layer)
+            found[row.layer] = (row.moment if earlier is None else earlier) if row.q_value < alpha else None
         return found
 
     def array(self, quantity: str) -> NDArray[np.float64]:
@@ -100,9 +98,10 @@ class Comparison:
         Raises:
             AttributeError: If rows have no such number.
         """
-        out = np.full((len(self.moments), len(self.layers)), np.nan)
+        moments, layers = ({name: i for i, name in enumerate(names)} for names in (self.moments, self.layers))
+        out = np.full((len(moments), len(layers)), np.nan)
         for row in self.rows:
-            out[self.moments.index(row.moment), self.layers.index(row.layer)] = getattr(row, quantity)
+            out[moments[row.moment], layers[row.layer]] = getattr(row, quantity)
         return out
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -117,21 +116,24 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it: NaN as None."""
-        found = asdict(self)
-        found["rows"] = [
-            {
-                name: None if isinstance(value, float) and not np.isfinite(value) else value
-                for name, value in row.items()
-            }
-            for row in (row._asdict() for row in self.rows)
-        ]
-        return {**found, "assumes": self.assumes, "since": self.since()}
+        return {
+            "title": self.title,
+            "test": self.test,
+            "rows": [{name: _plain(value) for name, value in row._asdict().items()} for row in self.rows],
+            "notes": list(self.notes),
+            "assumes": self.assumes,
+            "since": self.since(),
+        }
 
     def plot(self, alpha: float = 0.05) -> Figure:
-        """Layers x moments, the effect as colour; what is not significant at ``alpha`` (by q) is muted."""
+        """Layers x moments, the effect as colour; what is not significant at ``alpha`` (by q) is pale."""
         from ..plots import difference_heatmap
 
-        significant = self.array("q_value") < alpha
-        return difference_heatmap(
-            self.array("effect"), self.layers, self.moments, significant=significant, title=self.title
-        )
+        q_values = self.array("q_value")
+        significant = None if np.isnan(q_values).all() else q_values < alpha  # two classes: there is no test
+        effect = self.array("effect")
+        return difference_heatmap(effect, self.layers, self.moments, significant=significant, title=self.title)
+
+
+def _plain(value: float | int | str) -> float | int | str | None:
+    return None if value != value else value

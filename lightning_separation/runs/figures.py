@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plots
-from ..comparison import JackknifeMean, jackknife_mean
+from ..comparison import jackknife_mean
 from ..records import ALL_LAYERS, Record
-from .compare import separations
-from .run import BEFORE, Moment, Run
+from .compare import measured_classes, separations
+from .run import Moment, Run, named, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,10 +52,11 @@ def depth(run: Run, quantity: str, analysis: str) -> Figure:
         raise ValueError(f"{quantity!r} of {analysis!r} is more than one number for each layer; use array()")
     if (values[np.isfinite(values)] > 1).any() or (values[np.isfinite(values)] < -1).any():
         raise ValueError(f"{quantity!r} of {analysis!r} is not on a scale from 0 to 1; use array()")
+    counts: Counter[int | str] = Counter()
     curves: dict[int | str, dict[str, float]] = {}
     for record, row in zip(run.records, values, strict=True):
-        alike = sum(str(label).startswith(str(record.label)) for label in curves if isinstance(label, str))
-        label = f"{record.label} ({alike + 1})" if record.label in curves else record.label
+        counts[record.label] += 1
+        label = f"{record.label} ({counts[record.label]})" if counts[record.label] > 1 else record.label
         curves[label] = dict(zip(run.layers, row.tolist(), strict=True))
     if (analysis, quantity) == ("henze_penrose", "separation"):
         return plots.separation_depth(curves)
@@ -64,52 +66,61 @@ def depth(run: Run, quantity: str, analysis: str) -> Figure:
 def pair_bands(record: Record) -> dict[str, tuple[float, float, float]]:
     """By layer the hardest pair's separation, the mean and the easiest pair's."""
     pairs = {layer: _pairs(matrix) for layer, matrix in separations(record).items()}
-    return {layer: (found.min(), found.mean(), found.max()) for layer, found in pairs.items() if len(found)}
+    return {layer: (float(found.min()), float(found.mean()), float(found.max())) for layer, found in pairs.items()}
 
 
 def interval_bands(record: Record) -> dict[str, tuple[float, float, float]]:
     """By layer the mean over pairs with its 95% interval over classes."""
-    return {layer: (m.low, m.mean, m.high) for layer, matrix in separations(record).items() if (m := _mean(matrix))}
+    bands = {}
+    for layer, matrix in separations(record).items():
+        known = measured_classes(matrix)
+        found = jackknife_mean(matrix[np.ix_(known, known)])
+        bands[layer] = float(found.low), float(found.mean), float(found.high)
+    return bands
 
 
 def _epochs(run: Run) -> Figure:
     mean, _, _, layers, moments = _curves(run)
-    return plots.layers_by_epochs(mean, layers, moments, title=_title(run, "Separation of the classes"))
+    return plots.layers_by_epochs(mean, layers, moments, title=titled(run, "Separation of the classes"))
 
 
 def _separation_curves(run: Run) -> Figure:
     mean, low, high, layers, moments = _curves(run)
-    return plots.separation_over_epochs(mean, low, high, layers, moments, title=_title(run, "Separation over epochs"))
+    return plots.separation_over_epochs(mean, low, high, layers, moments, title=titled(run, "Separation over epochs"))
 
 
 def _bands(run: Run) -> Figure:
-    curves = {_named(moment): pair_bands(record) for moment, record in _first_and_last(run).items()}
+    curves = {named(moment): pair_bands(record) for moment, record in _first_and_last(run).items()}
     return plots.separation_bands(
-        curves, title=_title(run, "Separation against depth"), band="hardest to easiest pair of classes"
+        curves, title=titled(run, "Separation against depth"), band="hardest to easiest pair of classes"
     )
 
 
 def _histograms(run: Run) -> Figure:
     found = {
-        _named(moment): {layer: _pairs(matrix) for layer, matrix in separations(record).items()}
+        named(moment): {layer: _pairs(matrix) for layer, matrix in separations(record).items()}
         for moment, record in _first_and_last(run).items()
     }
-    return plots.pair_histograms(found, title=_title(run, "Separation of the pairs of classes"))
+    return plots.pair_histograms(found, title=titled(run, "Separation of the pairs of classes"))
 
 
 def _class_pairs(run: Run) -> Figure:
-    moment, record = _last(run)
-    title = _title(run, f"Every pair of classes, {_named(moment)}")
+    moment, record = next(reversed(_measured(run).items()))
+    title = titled(run, f"Every pair of classes, {named(moment)}")
     return plots.class_matrices(separations(record), record.class_names, title=title)
 
 
 def _bayes_error(run: Run) -> Figure:
-    moments = run.moments
-    lower, upper = (_numbers(run, list(moments.values()), name) for name in ("bayes_error_lower", "bayes_error"))
-    counts = _last(run)[1].counts
+    measured = _measured(run)
+    layers = list(dict.fromkeys(layer for record in measured.values() for layer in separations(record)))
+    of_measured = Run(list(measured.values()))
+    at = [of_measured.layers.index(layer) for layer in layers]
+    lower, upper = (of_measured.array("henze_penrose", name)[:, at] for name in ("bayes_error_lower", "bayes_error"))
+    last = of_measured.records[-1]
+    counts = last.counts[measured_classes(next(reversed(separations(last).values())))]
     chance = float(1 - counts.max() / counts.sum())
-    title = _title(run, "Between which bounds the best possible error lies")
-    return plots.bayes_error_epochs(lower, upper, run.layers, list(moments), chance=chance, title=title)
+    title = titled(run, "Between which bounds the best possible error lies")
+    return plots.bayes_error_epochs(lower, upper, layers, list(measured), chance=chance, title=title)
 
 
 def _gap(run: Run) -> Figure:
@@ -118,7 +129,7 @@ def _gap(run: Run) -> Figure:
         {row.layer: row.mean for row in rows},
         {row.layer: row.other_mean for row in rows},
         intervals={row.layer: (row.low, row.high) for row in rows},
-        title=_title(run, f"Training against validation data, {_named(rows[0].moment)}"),
+        title=titled(run, f"Training against validation data, {named(rows[0].moment)}"),
     )
 
 
@@ -130,35 +141,30 @@ def _forecast(run: Run) -> Figure:
     found = run.confusion_forecast()
     layers = list(dict.fromkeys(layer for row in found.values() for layer in row))
     values = np.array([[row.get(layer, (np.nan, np.nan))[0] for layer in layers] for row in found.values()])
-    title = _title(run, "Does low separation foretell the last confusions?")
+    title = titled(run, "Does low separation foretell the last confusions?")
     return plots.correlation_heatmap(values, layers, list(found), title=title)
 
 
 def _confusion(run: Run) -> Figure:
-    moment, record = next(
-        (item for item in reversed(run.moments.items()) if "confusion" in item[1].findings), (None, None)
-    )
-    if record is None or moment is None or ALL_LAYERS not in record.findings["confusion"]:
-        raise ValueError("no record has a confusion matrix")
+    moment, record = _last(run, "confusion")
     matrix = record.findings["confusion"][ALL_LAYERS]["confusion"]
-    title = _title(run, f"What is taken for what, {_named(moment)}")
+    title = titled(run, f"What is taken for what, {named(moment)}")
     return plots.confusion_matrix(matrix, record.class_names, title=title)
 
 
 def _components(run: Run) -> Figure:
-    moment, record = next(
-        (item for item in reversed(run.moments.items()) if "principal_components" in item[1].findings), (None, None)
-    )
-    if record is None or moment is None:
-        raise ValueError("no record has principal components")
+    moment, record = _last(run, "principal_components")
     found = record.findings["principal_components"]
     layers = [layer for layer in record.layers if layer in found]
+    classes, names = found[ALL_LAYERS]["sample_class"], record.class_names
+    if not names:
+        classes, names = np.zeros_like(classes), ["all samples"]
     return plots.component_scatter(
         {layer: found[layer]["projection"] for layer in layers},
-        found[ALL_LAYERS]["sample_class"],
-        record.class_names,
+        classes,
+        names,
         explained={layer: found[layer]["explained_variance_ratio"] for layer in layers},
-        title=_title(run, f"Two principal components, {_named(moment)}"),
+        title=titled(run, f"Two principal components, {named(moment)}"),
     )
 
 
@@ -200,33 +206,13 @@ def _first_and_last(run: Run) -> dict[Moment, Record]:
     return {moment: found[moment] for moment in dict.fromkeys([next(iter(found)), next(reversed(found))])}
 
 
-def _last(run: Run) -> tuple[Moment, Record]:
-    return next(reversed(_measured(run).items()))
-
-
-def _mean(matrix: NDArray[np.float64]) -> JackknifeMean | None:
-    known = np.isfinite(matrix).any(1)
-    return jackknife_mean(matrix[np.ix_(known, known)]) if known.sum() > 1 else None
+def _last(run: Run, analysis: str) -> tuple[Moment, Record]:
+    found = run.last(analysis)
+    if found is None:
+        raise ValueError(f"no record has findings of {analysis!r}")
+    return found
 
 
 def _pairs(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     values = matrix[np.triu_indices(len(matrix), 1)]
     return values[np.isfinite(values)]
-
-
-def _numbers(run: Run, records: list[Record], quantity: str) -> NDArray[np.float64]:
-    found = [record.findings.get("henze_penrose", {}) for record in records]
-    return np.array(
-        [
-            [float(row[layer][quantity]) if layer in row and quantity in row[layer] else np.nan for layer in run.layers]
-            for row in found
-        ]
-    )
-
-
-def _named(moment: Moment) -> str:
-    return "before training" if moment == BEFORE else f"epoch {moment}"
-
-
-def _title(run: Run, what: str) -> str:
-    return f"{run.name}: {what}" if run.name else what

@@ -6,24 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..comparison import mantel_test
-from ..records import ALL_LAYERS, Record
+from ..records import ALL_LAYERS
 from .compare import separations
 from .run import Moment, Run
 
 
 def confusion_forecast(run: Run) -> dict[Moment, dict[str, tuple[float, float]]]:
     """See :meth:`Run.confusion_forecast`."""
-    last = next((record for record in reversed(run.moments.values()) if _confusion(record) is not None), None)
+    last = run.last("confusion")
     if last is None:
         raise ValueError("no record has a confusion matrix (analysis Confusion)")
-    confused = confused_share(_confusion(last))
+    confused = confused_share(last[1].findings["confusion"][ALL_LAYERS]["confusion"])
     found: dict[Moment, dict[str, tuple[float, float]]] = {}
     for moment, record in run.moments.items():
-        if record.class_names == last.class_names:
-            layers = separations(record)
-            rows = {layer: mantel_test(-matrix, confused) for layer, matrix in layers.items()}
-            found[moment] = {layer: (float(row.correlation), float(row.p_value)) for layer, row in rows.items()}
-    if not any(found.values()):
+        matrices = separations(record) if record.class_names == last[1].class_names else {}
+        if matrices:
+            tests = {layer: mantel_test(-matrix, confused) for layer, matrix in matrices.items()}
+            found[moment] = {layer: (test.correlation, test.p_value) for layer, test in tests.items()}
+    if not found:
         raise ValueError("no record with the classes of the last confusion matrix has their separation")
     return found
 
@@ -44,7 +44,3 @@ def confused_share(confusion: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = confusion.sum(1)
     with np.errstate(invalid="ignore"):
         return both / (counts[:, None] + counts)
-
-
-def _confusion(record: Record) -> NDArray[np.float64] | None:
-    return record.findings.get("confusion", {}).get(ALL_LAYERS, {}).get("confusion")

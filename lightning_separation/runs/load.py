@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 from ..records import NotARecordError, Record, load_record, load_run_info
 from ..records.storage import RUN_FILE
@@ -21,19 +20,22 @@ def find_runs(path: str | Path) -> list[Path]:
         path: A folder of records, a version folder, a log directory, or a file of records.
 
     Raises:
-        FileNotFoundError: If there is no such path, or no record below it.
+        FileNotFoundError: If there is no such path, or no ``run.json`` below it.
+        NotARecordError: If those below it are another program's.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
     path = path.parent if path.is_file() else path
-    if (path / RUN_FILE).is_file():
+    if _is_ours(path / RUN_FILE):
         return [path]
-    levels = ("/".join(["*"] * depth) for depth in range(1, _DEEPEST + 1))
-    found = [file.parent for level in levels for file in path.glob(f"{level}/{RUN_FILE}") if _is_ours(file)]
-    if not found:
+    found = [file for depth in range(_DEEPEST + 1) for file in path.glob("*/" * depth + RUN_FILE)]
+    ours = sorted(file.parent for file in found if _is_ours(file))
+    if found and not ours:
+        raise NotARecordError(f"{found[0]} is not what a monitor writes")
+    if not ours:
         raise FileNotFoundError(f"no {RUN_FILE} in {path} or a folder in it: not the log directory of an analysed run")
-    return sorted(found)
+    return ours
 
 
 def load_run(path: str | Path) -> Run:
@@ -62,7 +64,7 @@ def load_run(path: str | Path) -> Run:
         except NotARecordError as error:
             warnings.warn(f"{error}; it is left out", stacklevel=2)
     records.sort(key=lambda record: (record.step, record.epoch))
-    info, name = _info(folder), _name(folder)
+    info, name = load_run_info(folder), _name(folder)
     train = [record for record in records if record.split == "train"]
     return Run(
         [record for record in records if record.split != "train"],
@@ -72,19 +74,13 @@ def load_run(path: str | Path) -> Run:
     )
 
 
-def _info(folder: Path) -> dict[str, Any]:
-    try:
-        return load_run_info(folder)
-    except TypeError as error:  # JSON, but of something else
-        raise NotARecordError(f"{folder / RUN_FILE} is not what a monitor writes: {error}") from error
-
-
 def _is_ours(file: Path) -> bool:
     """Whether a run.json is a monitor's: other programs write files of that name, too."""
     try:
-        return "schema" in json.loads(file.read_text())
-    except (OSError, ValueError, TypeError):
+        info = json.loads(file.read_text())
+    except (OSError, ValueError):
         return False
+    return isinstance(info, dict) and isinstance(info.get("schema"), int)
 
 
 def _name(folder: Path) -> str:

@@ -22,6 +22,22 @@ BEFORE = "before"
 """What the moment before training is called; the others are epochs."""
 
 Moment = int | str
+"""An epoch, or ``"before"`` training."""
+
+
+def named(moment: Moment) -> str:
+    """A moment in a sentence.
+
+    Example:
+        >>> named("before"), named(3)
+        ('before training', 'epoch 3')
+    """
+    return "before training" if moment == BEFORE else f"epoch {moment}"
+
+
+def titled(run: Run, what: str) -> str:
+    """A title that says of which run something is, if it has a name."""
+    return f"{run.name}: {what}" if run.name else what
 
 
 @dataclass(frozen=True)
@@ -71,19 +87,20 @@ class Run:
             KeyError: If no record has it; the message lists what there is.
         """
         have = {(a, q): found.axes[q] for r in self.records for a, found in r.findings.items() for q in found.axes}
+        places = {layer: i for i, layer in enumerate(self.layers)}
         if (analysis, quantity) not in have:
             raise KeyError(f"no record has {quantity!r} of {analysis!r}; there are {sorted(have)}")
         axes = [part for axis in have[analysis, quantity] for part in (("class",) * 2 if axis == "pair" else (axis,))]
         classes = {name: k for k, name in enumerate(self.class_names)}
         found = {
-            (e, self.layers.index(layer)): (record.class_names, quantities[quantity])
+            (e, places[layer]): (record.class_names, quantities[quantity])
             for e, record in enumerate(self.records)
             for layer, quantities in record.findings.get(analysis, {}).items()
-            if quantity in quantities and layer in self.layers
+            if quantity in quantities and layer in places
         }
         widest = [max(array.shape[i] for _, array in found.values()) for i in range(len(axes))]
         shape = [len(classes) if axis == "class" else widest[i] for i, axis in enumerate(axes)]
-        out = np.full((len(self.records), len(self.layers), *shape), np.nan)
+        out = np.full((len(self.records), len(places), *shape), np.nan)
         for place, (names, array) in found.items():
             at = [[classes[n] for n in names] if a == "class" else range(array.shape[i]) for i, a in enumerate(axes)]
             cells: Any = (*place, *np.ix_(*at))
@@ -94,15 +111,23 @@ class Run:
     def moments(self) -> dict[Moment, Record]:
         """The records that can be told apart by epoch, in order; ``"before"`` is before the first step.
 
-        Of several in one epoch the one made during the fit, else the last. Tests are of other data and left out.
+        Of several in one epoch the one made during the fit, else the last. Left out are tests, which are of other data,
+        and validations after the fit, which are of the same weights as its last record.
         """
+        fit = [record for record in self.records if record.stage == "fit"]
+        after = {(record.epoch + 1, record.step + 1) for record in fit[-1:]}  # how the Trainer counts when it is done
         found: dict[Moment, Record] = {}
         for record in self.records:
+            again = record.stage == "validate" and (record.epoch, record.step) in after
             untrained = record.stage == "validate" and record.step == 0
             moment = BEFORE if untrained else record.epoch
-            if record.split != "test" and (moment not in found or found[moment].stage != "fit"):
+            if record.split != "test" and not again and (moment not in found or found[moment].stage != "fit"):
                 found[moment] = record
         return dict(sorted(found.items(), key=lambda item: -1 if isinstance(item[0], str) else item[0]))
+
+    def last(self, analysis: str) -> tuple[Moment, Record] | None:
+        """The last moment at which an analysis found something, with its record; None: it never did."""
+        return next((item for item in reversed(self.moments.items()) if item[1].findings.get(analysis)), None)
 
     def compare(self, other: Run, test: Test = "jackknife") -> Comparison:
         """How far this run separates the classes better than another, layer by layer and epoch by epoch.
@@ -190,7 +215,7 @@ class Run:
         """
         from .suspects import label_suspects
 
-        return label_suspects(list(self.moments.values()))  # tests count the samples of other data
+        return label_suspects(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write the records as a monitor does: for runs made of :func:`analyze` and checkpoints.
@@ -223,7 +248,7 @@ class Run:
             quantity: With kind ``"depth"``: a quantity without axes, from 0 to 1.
             analysis: The analysis that found it.
             kind: ``"depth"``: a number for each layer against depth, a line for each record; or one of
-                ``runs.FIGURES``: ``"epochs"``, ``"curves"``, ``"bands"``, ``"histograms"``, ``"pairs"``,
+                ``runs.figures.FIGURES``: ``"epochs"``, ``"curves"``, ``"bands"``, ``"histograms"``, ``"pairs"``,
                 ``"bayes_error"``, ``"gap"``, ``"training_effect"``, ``"forecast"``, ``"confusion"``, ``"components"``.
 
         Raises:
