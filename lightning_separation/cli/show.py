@@ -11,6 +11,7 @@ import numpy as np
 from ..records import OBJECTIVES
 from ..runs import Comparison, Run
 from ..runs.comparison import Row
+from ..runs.run import Moment
 from .facts import (
     ALPHA,
     Measured,
@@ -32,16 +33,17 @@ _LOSSES = {
     "input": "reconstruction error in percentage points",
 }
 BALANCED = (
-    "Best possible error: bounds of the error of the best classifier that sees only this layer, on samples balanced "
-    "like those analysed, which the data need not be."
+    "In the last record. Best possible error: bounds of the error of the best classifier that sees only this layer, "
+    "on samples balanced like those analysed, which the data need not be."
 )
+_ONLY_TESTS = "Only tests were recorded; what is shown is of validations (Trainer.fit and Trainer.validate)."
 _NO_SEPARATION = "No separation of classes was recorded (it needs the analysis HenzePenrose and two classes)."
 
 
 def describe(folder: Path, run: Run) -> Report:
     """All that the records of a run tell."""
     rows, effect = measured(run), if_known(run.training_effect)
-    conclusion = _conclusion(rows, effect) if rows else [_NO_SEPARATION]
+    conclusion = _conclusion(rows, effect) if rows else [_NO_SEPARATION if run.moments else _ONLY_TESTS]
     return Report(run.name or str(folder), about(folder, run), conclusion, list(_sections(run, rows, effect)))
 
 
@@ -115,22 +117,24 @@ def _conclusion(rows: list[Measured], effect: Comparison | None) -> list[str]:
     if effect:
         row = next(row for row in reversed(effect.rows) if row.layer == last.layer)
         moved = [row.layer for row in effect.rows if row.q_value < ALPHA]
-        since = f"from {row.other_mean:.2f} {row.versus} to {row.mean:.2f} in {named(row.moment)}"
-        sure = f", q {'<' if row.q_value < 0.001 else '='} {max(row.q_value, 0.001):.3f}"
-        sure = sure if np.isfinite(row.q_value) else ""
-        said.append(f"The last layer, {last.layer}, went {since} ({signed(row.effect, '.2f')}{sure}).")
+        first, then = plain(row.other_mean, ".2f"), plain(row.mean, ".2f")
+        since = f"from {first} {row.versus} to {then} in {named(row.moment)} ({signed(row.effect, '.2f')})"
+        said.append(f"The last layer, {last.layer}, went {since}.")
         if np.isfinite(row.q_value):
             changed = listed(moved) if moved else "none"
             said.append(f"Layers whose separation changed by more than chance (q < {ALPHA}): {changed}.")
     else:
-        said.append(f"The last layer, {last.layer}, has a separation of {last.separation:.2f} ({named(last.moment)}).")
-    easiest = f"Its hardest pair of classes is {pair} ({last.hardest:.2f})"
-    return [*said, f"{easiest}; the best possible error there is {_error(last)}."]
+        separation = plain(last.separation, ".2f")
+        said.append(f"The last layer, {last.layer}, has a separation of {separation} ({named(last.moment)}).")
+    hardest = f"Its hardest pair of classes is {pair} ({plain(last.hardest, '.2f')})"
+    error = f"; the best possible error there, classes balanced as in the sample, is {_error(last)}"
+    return [*said, f"{hardest}{error if np.isfinite(last.bayes_error_upper) else ''}."]
 
 
 def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iterator[Section]:
     if rows:
         yield _separation(rows, effect)
+        yield _allowed(rows)
         yield _hardest(run, [row.layer for row in rows if row.moment == rows[-1].moment])
     else:
         yield Section("Layers", _layers(run))
@@ -151,41 +155,48 @@ def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iter
 
 def _separation(rows: list[Measured], effect: Comparison | None) -> Section:
     moments = list(dict.fromkeys(row.moment for row in rows))
-    by_layer: dict[str, dict[Any, Measured]] = {}
-    for row in rows:
-        by_layer.setdefault(row.layer, {})[row.moment] = row
+    by_layer = _by_layer(rows)
     changed = {row.layer: row for row in effect.rows} if effect else {}
-    header = ["layer", BLOCKS, "first", "last", "95% interval", "change", "q", "hardest pair", "best error"]
-    cells = [
-        _layer_cells(layer, [found.get(moment) for moment in moments], changed.get(layer))
-        for layer, found in by_layer.items()
-    ]
-    caption = (
-        f"Mean over the pairs of classes, 0: chance, 1: complete; {named(moments[0])} to {named(moments[-1])}, blocks "
-        f"from 0 to 1. Interval of the last: over classes. q: of the change, over {counted(len(cells), 'layer')}; "
-        f"*: below {ALPHA}. {BALANCED}"
+    cells = [_layer_cells([found.get(moment) for moment in moments], changed.get(at)) for at, found in by_layer.items()]
+    caption = "Mean over the pairs of classes, 0: chance, 1: complete"
+    if not effect:
+        header = ["layer", "separation", "95% interval"]
+        cells = [[row[0], row[3], row[4]] for row in cells]
+        return Section("Separation by layer", Table(header, cells, f"{caption}. Interval: over classes."))
+    caption += (
+        f"; {named(moments[0])} to {named(moments[-1])}, blocks from 0 to 1. Interval of the last: over classes. q: of "
+        f"the change, adjusted for {counted(len(effect.rows), 'layer')}; *: below {ALPHA}."
     )
-    kept = [i for i in range(len(header)) if effect or header[i] not in (BLOCKS, "first", "change", "q")]
-    return Section(
-        "Separation by layer", Table([header[i] for i in kept], [[row[i] for i in kept] for row in cells], caption)
-    )
+    header = ["layer", BLOCKS, "first", "last", "95% interval", "change", "q"]
+    return Section("Separation by layer", Table(header, cells, caption))
 
 
-def _layer_cells(layer: str, found: list[Measured | None], change: Row | None) -> list[str]:
+def _layer_cells(found: list[Measured | None], change: Row | None) -> list[str]:
     known = [row for row in found if row]
     last = known[-1]
-    interval_of_last = f"{plain(last.low, '.3f')} to {plain(last.high, '.3f')}" if np.isfinite(last.low) else "–"
     return [
-        layer,
+        last.layer,
         sparkline([row.separation if row else np.nan for row in found]),
         plain(known[0].separation, ".3f"),
         plain(last.separation, ".3f"),
-        interval_of_last,
+        f"{plain(last.low, '.3f')} to {plain(last.high, '.3f')}" if np.isfinite(last.low) else "–",
         signed(change.effect, ".3f") if change else "–",
         chance(change.q_value) if change else "–",
-        f"{last.class_a} / {last.class_b} ({plain(last.hardest, '.2f')})",
-        _error(last),
     ]
+
+
+def _allowed(rows: list[Measured]) -> Section:
+    lasts = [list(found.values())[-1] for found in _by_layer(rows).values()]
+    cells = [[row.layer, f"{row.class_a} / {row.class_b}", plain(row.hardest, ".3f"), _error(row)] for row in lasts]
+    header = ["layer", "hardest pair", "separation", "best possible error"]
+    return Section("What each layer allows", Table(header, cells, BALANCED))
+
+
+def _by_layer(rows: list[Measured]) -> dict[str, dict[Moment, Measured]]:
+    found: dict[str, dict[Moment, Measured]] = {}
+    for row in rows:
+        found.setdefault(row.layer, {})[row.moment] = row
+    return found
 
 
 def _error(row: Any) -> str:
@@ -198,7 +209,7 @@ def _hardest(run: Run, layers: list[str]) -> Section:
     pairs = hardest_pairs(run)
     rows = [[p.class_a, p.class_b, plain(p.first, ".3f"), plain(p.last, ".3f"), _error(p)] for p in pairs]
     caption = f"The pairs of classes that {layers[-1]} separates worst, in the last record."
-    header = ["class a", "class b", layers[0], layers[-1], "best error"]
+    header = ["class a", "class b", layers[0], layers[-1], "best possible error"]
     return Section("Hardest pairs", Table(header, rows, caption))
 
 

@@ -15,13 +15,14 @@ _UNBROKEN = 10_000  # columns: what goes to a file or another program is not wra
 
 def show(report: Report) -> None:
     """Print a report; in colour and as wide as it is on a terminal."""
-    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _UNBROKEN)
+    wide = Console(highlight=False, width=_UNBROKEN)  # a table that is too wide is broken by the terminal, not cut
+    console = Console(highlight=False) if sys.stdout.isatty() else wide
     console.print(Text(report.title, "bold"), *(Text(line, "dim") for line in report.about), "", sep="\n")
     console.print(*(Text(line) for line in report.conclusion), sep="\n")
     for section in report.sections:
         console.print("", Text(section.heading, "bold"), sep="\n")
         if section.table:
-            console.print(_grid(section.table))
+            wide.print(_grid(section.table))
             console.print(Text(section.table.caption, "dim"))
         for line in section.lines:
             console.print(Text(line))
