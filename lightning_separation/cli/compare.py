@@ -11,8 +11,8 @@ import numpy as np
 
 from ..runs import BEFORE, Comparison, Run, compare_groups
 from ..runs.comparison import Row, Test
-from ..runs.run import Moment
-from .facts import ALPHA, named
+from ..runs.run import Moment, named
+from .facts import ALPHA
 from .report import Report, Section, Table
 from .show import about
 from .words import chance, counted, interval, listed, plain, signed

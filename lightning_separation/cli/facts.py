@@ -9,8 +9,8 @@ import numpy as np
 
 from ..comparison import jackknife_mean
 from ..records import Record
-from ..runs import BEFORE, Run
-from ..runs.compare import separations
+from ..runs import Run
+from ..runs.compare import measured_classes, separations
 from ..runs.run import Moment
 
 ALPHA = 0.05
@@ -98,24 +98,9 @@ def if_known(find: Callable[[], Found]) -> Found | None:
         return None
 
 
-def named(moment: Moment) -> str:
-    """A moment in a sentence.
-
-    Example:
-        >>> named("before"), named(3)
-        ('before training', 'epoch 3')
-    """
-    return "before training" if moment == BEFORE else f"epoch {moment}"
-
-
 def measured(run: Run) -> list[Measured]:
     """The separation at every moment in every layer; empty for a run without classes."""
-    return [
-        _measured(record, moment, layer)
-        for moment, record in run.moments.items()
-        for layer, matrix in separations(record).items()
-        if np.isfinite(matrix[np.triu_indices(len(matrix), 1)]).any()
-    ]
+    return [_measured(record, moment, layer) for moment, record in run.moments.items() for layer in separations(record)]
 
 
 def hardest_pairs(run: Run) -> list[Pair]:
@@ -133,11 +118,6 @@ def hardest_pairs(run: Run) -> list[Pair]:
         if np.isfinite(last[a, b])
     ]
     return sorted(pairs, key=lambda pair: pair.last)[:_MOST_ROWS]
-
-
-def last_ablated(run: Run) -> tuple[Moment, Record] | None:
-    """The last record in which units were removed."""
-    return next((item for item in reversed(run.moments.items()) if item[1].findings.get("ablation")), None)
 
 
 def most_needed(record: Record) -> list[Unit]:
@@ -180,7 +160,7 @@ def forecasts(run: Run) -> list[Forecast]:
 def _measured(record: Record, moment: Moment, layer: str) -> Measured:
     values, names = record.findings["henze_penrose"][layer], record.class_names
     divergence = values["divergence"]
-    known = np.isfinite(divergence).any(1)
+    known = measured_classes(divergence)
     mean = jackknife_mean(divergence[np.ix_(known, known)])
     above = np.where(np.tri(len(names), dtype=bool), np.nan, divergence)
     a, b = np.unravel_index(np.nanargmin(above), above.shape)

@@ -12,6 +12,8 @@ import click
 
 from ..runs import Run, find_runs, load_run
 
+_USUAL = ("lightning_logs", "separation")  # names of folders that say nothing of a run
+
 
 class InputError(click.ClickException):
     """What the user gave cannot be used; one line says why."""
@@ -64,14 +66,14 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
         folders: At least two, all different.
 
     Example:
-        >>> distinct_names([Path("/logs/version_0/separation"), Path("/logs/version_1/separation")])
+        >>> distinct_names([Path("lightning_logs/version_0/separation"), Path("lightning_logs/version_1/separation")])
         ['version_0', 'version_1']
         >>> distinct_names([Path("/logs/narrow/version_0/separation"), Path("/logs/wide/version_0/separation")])
         ['narrow', 'wide']
         >>> distinct_names([Path("/logs/narrow/version_0"), Path("/logs/wide/version_0"), Path("/logs/wide/version_1")])
         ['narrow/version_0', 'wide/version_0', 'wide/version_1']
     """
-    ends = [(folder.parent if folder.name == "separation" else folder).parts for folder in folders]
+    ends = [[part for part in folder.parts if part not in _USUAL] for folder in folders]
     while all(len(parts) > 1 and parts[-1] == ends[0][-1] for parts in ends):  # "version_0"
         ends = [parts[:-1] for parts in ends]
     for depth in range(1, max(map(len, ends))):

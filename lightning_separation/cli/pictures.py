@@ -11,9 +11,8 @@ import numpy as np
 from ..plots import separation_bands
 from ..runs import Run
 from ..runs.figures import drawn, interval_bands
-from ..runs.run import Moment
+from ..runs.run import Moment, named
 from .compare import Compared
-from .facts import named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

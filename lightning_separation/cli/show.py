@@ -11,17 +11,15 @@ import numpy as np
 from ..records import OBJECTIVES
 from ..runs import Comparison, Run
 from ..runs.comparison import Row
-from ..runs.run import Moment
+from ..runs.run import Moment, named
 from .facts import (
     ALPHA,
     Measured,
     forecasts,
     hardest_pairs,
     if_known,
-    last_ablated,
     measured,
     most_needed,
-    named,
 )
 from .report import BLOCKS, Report, Section, Table
 from .words import chance, counted, interval, listed, percent, plain, signed, sparkline
@@ -71,7 +69,7 @@ def classes_of(run: Run) -> str:
 def as_data(folder: Path, run: Run) -> dict[str, Any]:
     """The same as numbers."""
     effect, gap = if_known(run.training_effect), if_known(run.gap)
-    ablated = last_ablated(run)
+    ablated = run.last("ablation")
     suspects = {split: if_known(side.label_suspects) for split, side in _splits(run)}
     return {
         "run": {
@@ -138,7 +136,7 @@ def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iter
         yield _hardest(run, [row.layer for row in rows if row.moment == rows[-1].moment])
     else:
         yield Section("Layers", _layers(run))
-    if ablated := last_ablated(run):
+    if ablated := run.last("ablation"):
         yield from _needed(*ablated)
     if gap := if_known(run.gap):
         yield Section("Training against validation data", _gap(gap), gap.notes)

@@ -124,6 +124,13 @@ def test_most_needed_units_are_those_with_the_largest_loss(tmp_path, call):
     assert (code, len(text.splitlines()), err) == (0, 1, "")
 
 
+def test_tests_are_of_other_data_and_not_shown(tmp_path, call):
+    code, text, _ = call("show", saved(moments(epochs=[0], stage="test", split="test"), tmp_path / "run"))
+    assert code == 0
+    assert "Only tests were recorded" in text
+    assert "Separation by layer" not in text
+
+
 def test_training_data_are_compared_and_suspects_listed(tmp_path, call):
     suspects = {"fc1": np.array([1.0, 1.0, 0.5]), "fc2": np.array([1.0, 0.0, np.nan])}
     found = suspected(suspects, np.array([0, 1, 2]), np.array([3, 2, -1]))
