@@ -76,7 +76,7 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
     ends = [[part for part in folder.parts if part not in _USUAL] for folder in folders]
     while all(len(parts) > 1 and parts[-1] == ends[0][-1] for parts in ends):  # "version_0"
         ends = [parts[:-1] for parts in ends]
-    for depth in range(1, max(map(len, ends))):
+    for depth in range(1, max(map(len, ends)) + 1):
         names = ["/".join(parts[-depth:]) for parts in ends]
         if len(set(names)) == len(names):
             return names

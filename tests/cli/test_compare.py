@@ -76,9 +76,9 @@ def test_an_epoch_can_be_chosen_and_since_is_of_all(tmp_path, call):
     _, text, _ = call("compare", *folders, "--epoch", "before")
     assert "none of 2 layers differs before training (q < 0.05)" in text
     assert cells(text, "b minus a, before training", "fc2")[-1] == "epoch 0"
-    _, text, _ = call("compare", *folders, "--epoch", "0", "--format", "json")
+    _, text, _ = call("compare", *folders, "--epoch", "before", "--format", "json")
     found = strict(text)["comparisons"][0]
-    assert {row["moment"] for row in found["rows"]} == {0}
+    assert {row["moment"] for row in found["rows"]} == {"before"}
     assert found["since"] == {"input": None, "fc1": 0, "fc2": 0}
     code, out, err = call("compare", *folders, "--epoch", "7")
     assert (code, out) == (2, "")
