@@ -55,14 +55,13 @@ def compare_runs(run: Run, other: Run, test: Test = "jackknife") -> Comparison:
     if not moments:
         raise ValueError(f"{one} and {two} share no epoch: {_listed(mine)} against {_listed(others)}")
     a, b = _layers(mine, moments), _layers(others, moments)
-    if not set(a) & set(b) - {INPUT} and set(a) | set(b) != {INPUT}:
+    if not _share_layer(a, b):
         raise ValueError(f"{one} and {two} share no layer: {_listed(a)} against {_listed(b)}")
     notes = [*_unshared("epochs", mine, others, names), *_unshared("layers", a, b, names)]
     pairs = [pair for at in moments for pair in _pairs_at(at, names, mine[at], others[at])]
-    found = _tested(f"{one} minus {two}", test, pairs, [*notes, *_setting_notes(run, other, names)])
-    if any(row.layer == INPUT and abs(row.effect) > _ROUNDING for row in found.rows):
-        found.notes.append(_input_note(names))
-    return found
+    notes += _setting_notes(run, other, names)
+    notes += [note for pair in pairs if pair.layer == INPUT for note in _input_notes(pair.cell, pair.other, names)]
+    return _tested(f"{one} minus {two}", test, pairs, notes)
 
 
 def layer_steps(run: Run, test: Test = "jackknife") -> Comparison:
@@ -191,6 +190,12 @@ def _layers(sides: Mapping[Moment, _Side], moments: Iterable[Moment]) -> list[st
     return list(dict.fromkeys(layer for moment in moments for layer in sides[moment]))
 
 
+def _share_layer(*layers: Sequence[str]) -> bool:
+    """Whether one is in all; the input counts only if it is all there is."""
+    shared = set(layers[0]).intersection(*layers)
+    return bool(shared - {INPUT}) or set().union(*layers) == {INPUT}
+
+
 def _pairs_at(moment: Moment, names: tuple[str, str], side: _Side, other: _Side) -> list[_Pair]:
     """The layers that both have."""
     return [_Pair(moment, layer, names, side[layer], other[layer]) for layer in side if layer in other]
@@ -261,7 +266,7 @@ def _compare_group(name: str, runs: Sequence[Run], baseline: str, reference: Seq
         for layer in sides[0][moment]
         if all(layer in side[moment] for side in sides)
     ]
-    if not heads:
+    if not heads or not _share_layer(*layers):
         raise ValueError(f"the runs of {name} and {baseline} share no {'layer' if moments else 'epoch'}")
     notes = []
     for i in range(1, len(every)):
@@ -274,9 +279,9 @@ def _compare_group(name: str, runs: Sequence[Run], baseline: str, reference: Seq
         shared = _shared_classes(cells, f"the runs of {name} and {baseline}")
         means = _means(np.stack([cell.of(shared) for cell in cells]))
         for i in range(1, len(every)):
-            notes += _class_notes(cells[0], cells[i], shared, (names[0], names[i]))
-            if layer == INPUT and abs(means[i] - means[0]) > _ROUNDING:
-                notes.append(_input_note((names[0], names[i])))
+            both = names[0], names[i]
+            notes += _class_notes(cells[0], cells[i], shared, both)
+            notes += _input_notes(cells[0], cells[i], both) if layer == INPUT else []
         x, y = means[:size], means[size:]
         classes.append(len(shared))
         numbers.append([x.mean(), y.mean(), *welch_difference(x, y)])
@@ -332,9 +337,12 @@ def _setting_notes(run: Run, other: Run, names: tuple[str, str]) -> list[str]:
     return [f"the separation is measured with other settings: {', '.join(said)}"]
 
 
-def _input_note(names: tuple[str, str]) -> str:
-    """The separation of the input does not depend on the network."""
-    return f"{names[0]} and {names[1]} look at other samples or inputs: the separation of their inputs differs"
+def _input_notes(cell: _Cell, other: _Cell, names: tuple[str, str]) -> list[str]:
+    """Whether other samples were looked at: the separation of the input does not depend on the network."""
+    shared = [name for name in cell.rows if name in other.rows]
+    if np.allclose(cell.of(shared), other.of(shared), rtol=0, atol=_ROUNDING):
+        return []
+    return [f"{names[0]} and {names[1]} look at other samples or inputs: the separation of their inputs differs"]
 
 
 def _names(runs: Sequence[Run], otherwise: list[str]) -> list[str]:
