@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_CURVES = 6
 _SHARPNESS = 2  # dots per pixel of the page
 
-_READING = {
+READING = {
     "epochs": "Layers from top to bottom in order, epochs from left to right: where and when do the classes part?",
     "curves": "The mean over pairs of classes in each layer, with its 95% interval over classes.",
     "bands": "From the input to the last layer: the mean over pairs of classes, and where the hardest and the easiest "
@@ -55,7 +55,7 @@ class Picture(NamedTuple):
 
 def of_run(run: Run, folder: str = "") -> list[Picture]:
     """Every figure that the run has something for."""
-    return [_picture(f"{folder}{kind}", _READING[kind], figure) for kind, figure in drawn(run).items()]
+    return [_picture(f"{folder}{kind}", READING[kind], figure) for kind, figure in drawn(run).items()]
 
 
 def of_comparisons(compared: Sequence[Compared], variants: Mapping[str, Sequence[Run]]) -> Iterator[Picture]:
@@ -65,8 +65,9 @@ def of_comparisons(compared: Sequence[Compared], variants: Mapping[str, Sequence
         compared: All but the baseline.
         variants: By name one run each, or replicates; the baseline first.
     """
-    shared = [moment for moment in compared[0].whole.moments if all(moment in one.whole.moments for one in compared)]
-    if shared:
+    first = compared[0]
+    moments = [*first.whole.moments, *first.shown.moments]  # rather what is listed
+    if shared := [moment for moment in moments if all(moment in one.whole.moments for one in compared)]:
         yield _depth(variants, shared[-1])
     for name, whole, _ in compared:
         reading = f"Red: better separated in {name}; blue: in {whole.rows[0].versus}. Not more than chance: pale."

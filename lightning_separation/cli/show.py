@@ -12,15 +12,7 @@ from ..records import OBJECTIVES
 from ..runs import Comparison, Run
 from ..runs.comparison import Row
 from ..runs.run import Moment, named
-from .facts import (
-    ALPHA,
-    Measured,
-    forecasts,
-    hardest_pairs,
-    if_known,
-    measured,
-    most_needed,
-)
+from .facts import ALPHA, Measured, forecasts, hardest_pairs, if_known, measured, most_needed
 from .report import BLOCKS, Report, Section, Table
 from .words import chance, counted, interval, listed, percent, plain, signed, sparkline
 

@@ -10,6 +10,8 @@ from threading import Thread
 
 import pytest
 
+from lightning_separation.cli.pictures import READING
+from lightning_separation.runs.figures import FIGURES
 from tests.cli.made import moments, process, saved
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -90,6 +92,10 @@ def test_conclusion_comes_first_then_tables_then_figures_then_notes(pages):
     assert places == sorted(places)
     assert "only worse has the epochs 2" in page.text
     assert "may still differ by their seeds alone" in page.text
+
+
+def test_every_figure_of_a_run_is_explained():
+    assert set(READING) == set(FIGURES)
 
 
 def test_only_the_page_is_replaced(pages):
