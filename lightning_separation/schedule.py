@@ -72,13 +72,3 @@ def _left_by_steps(trainer: Trainer) -> float:
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     rate = max(trainer.global_step, 1) / max(batches, 1)
     return math.ceil((trainer.max_steps - trainer.global_step) / rate)
-
-
-def is_milestone(count: int) -> bool:
-    """Whether it is the first, second, fourth, eighth, ... of its kind, counted from 1.
-
-    Example:
-        >>> [count for count in range(1, 20) if is_milestone(count)]
-        [1, 2, 4, 8, 16]
-    """
-    return count & (count - 1) == 0

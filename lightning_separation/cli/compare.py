@@ -12,10 +12,11 @@ import numpy as np
 from ..runs import BEFORE, Comparison, Run, compare_groups
 from ..runs.comparison import Row, Test
 from ..runs.run import Moment, named
+from ..tables import Table, plain, signed
 from .facts import ALPHA
-from .report import Report, Section, Table
+from .report import Report, Section
 from .show import about
-from .words import chance, counted, interval, listed, plain, signed
+from .words import chance, counted, interval, listed
 
 _INPUT = "input"
 

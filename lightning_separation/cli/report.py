@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..tables import Table
+
 BLOCKS = "over epochs"
 """The column of sparklines."""
 # May look like numbers:
 _TEXTS = {"layer", "hardest pair", "label", "neighbours", "class a", "class b", "since", "differs since"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text under a header, and what they mean."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str
 
 
 @dataclass(frozen=True)

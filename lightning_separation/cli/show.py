@@ -12,9 +12,10 @@ from ..records import OBJECTIVES
 from ..runs import Comparison, Run
 from ..runs.comparison import Row
 from ..runs.run import Moment, named
+from ..tables import Table, percent, plain, signed
 from .facts import ALPHA, Measured, forecasts, hardest_pairs, if_known, measured, most_needed
-from .report import BLOCKS, Report, Section, Table
-from .words import chance, counted, interval, listed, percent, plain, signed, sparkline
+from .report import BLOCKS, Report, Section
+from .words import chance, counted, interval, listed, sparkline
 
 _MOST_SUSPECTS = 10
 _LOSSES = {

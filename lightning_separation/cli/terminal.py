@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from .report import Report, Table, kinds
+from ..tables import Table
+from .report import Report, kinds
 
 _UNBROKEN = 10_000  # columns: what goes to a file or another program is not wrapped
 

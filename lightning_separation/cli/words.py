@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..tables import plain, signed
 from .facts import ALPHA
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDEST = 24
-
-
-def plain(value: float, digits: str = ".3g") -> str:
-    """A number, or a dash for none.
-
-    Example:
-        >>> plain(-0.25), plain(float("nan")), plain(-0.001, ".1f")
-        ('−0.25', '–', '0.0')
-    """
-    if not math.isfinite(value):
-        return "–"
-    text = format(value, digits)
-    return (text if float(text) else text.lstrip("-")).replace("-", "−")
-
-
-def signed(value: float, digits: str = ".3g") -> str:
-    """A change, whose sign is always there.
-
-    Example:
-        >>> signed(0.25), signed(-0.25), signed(4e-9), signed(0.0), signed(float("nan"))
-        ('+0.25', '−0.25', '+4e−09', '0', '–')
-    """
-    text = plain(value, digits)
-    return f"+{text}" if value > 0 and text != plain(0.0, digits) and text != "–" else text
-
-
-def percent(share: float, digits: str = ".1f") -> str:
-    """A share of one.
-
-    Example:
-        >>> percent(0.913), percent(float("nan"))
-        ('91.3%', '–')
-    """
-    return f"{plain(100 * share, digits)}%" if math.isfinite(share) else "–"
 
 
 def sparkline(values: Sequence[float], width: int = _WIDEST) -> str:

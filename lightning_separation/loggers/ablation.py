@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..plots import SelectiveOrUsed, effect_size_by_loss, extremes, selective_or_used, unit_ablation
 from ..plots.causal import MOST_CHANGE, MOST_EFFECT
 from ..records import Record
-from .cells import percent, plain, signed
-from .display import Display, History, Table, clean_score, prefixed, score_of, title
+from ..tables import Table, percent, plain, signed
+from .display import Display, History, clean_score, prefixed, score_of, title
 
 _MOST_UNITS = 10
 _MOST_NAMED = 4  # or TensorBoard breaks the names of layers to make room

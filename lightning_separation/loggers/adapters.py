@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..tables import Table
 from .dashboard import Layout, is_ours, with_more
-from .display import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

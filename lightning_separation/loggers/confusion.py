@@ -8,8 +8,8 @@ import numpy as np
 
 from ..plots import confusion_matrix
 from ..records import ALL_LAYERS, Record
-from .cells import percent
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table, percent
+from .display import Display, History, prefixed, title
 
 _MOST_PAIRS = 10
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..plots import direction_kl
 from ..records import DIRECTION_KINDS, Record
-from .cells import plain
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table, plain
+from .display import Display, History, prefixed, title
 
 _WORDS = {
     "random": "best random",

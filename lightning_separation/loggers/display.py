@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import OBJECTIVES
-from .cells import percent, plain
+from ..tables import Table, percent, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
 
 History = Mapping[int | str, Mapping[str, Mapping[str, float]]]
 """Some numbers of every record so far: by its label, quantity and layer; the latest record's come last."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text under a header, with a line of explanation above."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
-
-    def to_markdown(self) -> str:
-        """As a Markdown table."""
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-        return "\n".join([self.caption, "", *cells] if self.caption else cells)
 
 
 @dataclass
@@ -87,6 +73,11 @@ def clean_score(values: Mapping[str, NDArray]) -> str:
     accuracy = float(values.get("clean_accuracy", np.nan))
     more = f", accuracy {percent(accuracy)}" if np.isfinite(accuracy) else ""
     return f"{score} {plain(values.get('clean_loss', np.nan))}{'%' * (score == 'reconstruction error')}{more}"
+
+
+def number(values: Mapping[str, NDArray], quantity: str) -> float:
+    """A number of a layer; NaN if it has none."""
+    return values[quantity].item() if quantity in values else math.nan
 
 
 def feature_names(record: Record, num: int, analysis: str) -> list[str]:

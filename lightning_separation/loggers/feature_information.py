@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..plots import feature_matrix
 from ..records import Record
-from .cells import percent, plain
-from .display import Display, History, Table, feature_names, prefixed, title
+from ..tables import Table, percent, plain
+from .display import Display, History, feature_names, prefixed, title
 
 _MOST_ROWS = 30
 

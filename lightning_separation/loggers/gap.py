@@ -5,8 +5,8 @@ from __future__ import annotations
 from .. import plots
 from ..records import Record
 from ..runs import Run
-from .cells import plain, signed
-from .display import Display, Table, title
+from ..tables import Table, plain, signed
+from .display import Display, title
 
 
 def display(validation: Record, train: Record, name: str) -> Display:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..plots import group_accuracy
 from ..records import ALL_LAYERS, Record
-from .cells import percent, plain, signed
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table, percent, plain, signed
+from .display import Display, History, prefixed, title
 
 
 def display(record: Record, history: History, name: str) -> Display:

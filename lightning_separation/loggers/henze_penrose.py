@@ -6,7 +6,8 @@ import numpy as np
 
 from ..plots import separation_depth, separation_heatmap
 from ..records import Record
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table
+from .display import Display, History, prefixed, title
 
 _MOST_ROWS = 10
 

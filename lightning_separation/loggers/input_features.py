@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..plots import PathColumn, feature_heatmap, path_diagram
 from ..records import Record
-from .display import Display, History, Table, feature_names, prefixed, title
+from ..tables import Table
+from .display import Display, History, feature_names, prefixed, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import ALL_LAYERS, Record
-from .display import Display, History, Table, prefixed
+from ..tables import Table
+from .display import Display, History, prefixed
 
 _MOST_ROWS = 20
 _MANY = 0.5  # share of the layers in which a sample is a suspect in an epoch that counts

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..plots import information_depth, information_epochs, information_plane
 from ..records import Record
-from .cells import number, percent, plain
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table, percent, plain
+from .display import Display, History, number, prefixed, title
 
 _SCALARS = {
     "layer_entropy": "entropy_mean",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..records import Record
-from .cells import plain, signed
-from .display import Display, History, Table, prefixed
+from ..tables import Table, plain, signed
+from .display import Display, History, prefixed
 
 
 def display(record: Record, history: History, name: str) -> Display:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..plots import modularity_by_layer, module_matrix
 from ..records import Record
-from .cells import number, plain, signed
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table, plain, signed
+from .display import Display, History, number, prefixed, title
 
 _COMPARISONS = {
     "others_alone": "others alone",

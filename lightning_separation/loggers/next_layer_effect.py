@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..plots import follower_heatmap
 from ..records import Record
-from .cells import percent, plain, signed
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table, percent, plain, signed
+from .display import Display, History, prefixed, title
 
 _GROUPS = {"without_significant": "without significant units", "without_others": "without as many others"}
 

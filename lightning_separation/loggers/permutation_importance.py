@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..plots import feature_matrix, permutation_repeats, permutation_share
 from ..records import Record
-from .cells import plain, signed
-from .display import Display, History, Table, clean_score, feature_names, prefixed, score_of, title
+from ..tables import Table, plain, signed
+from .display import Display, History, clean_score, feature_names, prefixed, score_of, title
 
 _MOST_FEATURES = 30
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..records import Record
-from ..schedule import is_milestone
 from .display import Display
 from .emit import Memory, displays, remembered
 
@@ -42,7 +41,7 @@ class Presenter:
             for analysis, display in shown.items():
                 self._counts[analysis] = self._counts.get(analysis, 0) + 1
                 self._undrawn.pop(analysis, None)
-                if not is_milestone(self._counts[analysis]):
+                if not _is_milestone(self._counts[analysis]):
                     self._undrawn[analysis] = (record.step, Display(layer_figures=display.layer_figures))
                     display.layer_figures = {}
         return list(shown.values())
@@ -59,3 +58,13 @@ class Presenter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them over."""
         self._memory, self._counts = dict(state["memory"]), dict(state["counts"])
+
+
+def _is_milestone(count: int) -> bool:
+    """Whether it is the first, second, fourth, eighth, ... of its kind, counted from 1.
+
+    Example:
+        >>> [count for count in range(1, 20) if _is_milestone(count)]
+        [1, 2, 4, 8, 16]
+    """
+    return count & (count - 1) == 0

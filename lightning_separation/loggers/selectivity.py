@@ -8,7 +8,8 @@ import numpy as np
 
 from ..plots import selectivity_heatmap
 from ..records import Record
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table
+from .display import Display, History, prefixed, title
 
 _MOST_UNITS = 5
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..plots import unit_distributions
 from ..records import Record
-from .display import Display, History, Table, prefixed, title
+from ..tables import Table
+from .display import Display, History, prefixed, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..plots import PathColumn, path_diagram
 from ..records import Record
-from .display import Display, History, Table, feature_names, prefixed, title
+from ..tables import Table
+from .display import Display, History, feature_names, prefixed, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

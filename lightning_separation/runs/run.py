@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..records import Record, save_record, save_run_info
 from ..records.record import tidy_table
+from ..records.storage import RUN_FILE
 
 if TYPE_CHECKING:
     import pandas
@@ -230,9 +231,10 @@ class Run:
             FileExistsError: If there is a run already.
         """
         folder = Path(folder)
-        if any(folder.glob("*.npz")):
-            raise FileExistsError(f"{folder} holds records already")
-        save_run_info(folder, {"layers": self.layers, "class_names": self.class_names, **self.info})
+        if (folder / RUN_FILE).exists() or any(folder.glob("*.npz")):
+            raise FileExistsError(f"{folder} holds a run already")
+        info = {name: value for name, value in self.info.items() if name != "schema"}  # records are written as of today
+        save_run_info(folder, {"layers": self.layers, "class_names": self.class_names, **info})
         for record in [*self.records, *(self.train.records if self.train else [])]:
             save_record(folder, record)
         return folder

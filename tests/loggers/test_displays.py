@@ -7,8 +7,8 @@ from lightning_separation import SeparationMonitor
 from lightning_separation.analyses import Findings
 from lightning_separation.loggers import displays
 from lightning_separation.loggers.adapters import Adapter, TensorBoardAdapter, adapter_for
-from lightning_separation.loggers.display import Table
 from lightning_separation.records import Record
+from lightning_separation.tables import Table
 from tests.helpers import Classifier, blobs, loader, trainer
 
 

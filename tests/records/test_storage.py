@@ -90,7 +90,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*nowhere"):
         load_run(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no run\.json in"):
         load_run(tmp_path)

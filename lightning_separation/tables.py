@@ -1,17 +1,26 @@
-"""Numbers as the cells of a table show them."""
+"""Tables of text, and numbers as their cells show them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
 
+@dataclass(frozen=True)
+class Table:
+    """Cells as text under a header, with a line of explanation above."""
 
-def number(values: Mapping[str, NDArray], quantity: str) -> float:
-    """A number of a layer; NaN if it has none."""
-    return values[quantity].item() if quantity in values else math.nan
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+    def to_markdown(self) -> str:
+        """As a Markdown table."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        return "\n".join([self.caption, "", *cells] if self.caption else cells)
 
 
 def plain(value: Any, digits: str = ".3g") -> str:
@@ -32,11 +41,11 @@ def signed(value: Any, digits: str = ".3g") -> str:
     """A change, whose sign is always there.
 
     Example:
-        >>> signed(0.25), signed(-0.25), signed(0.0), signed(float("nan"))
-        ('+0.25', '−0.25', '0', '–')
+        >>> signed(0.25), signed(-0.25), signed(4e-9), signed(0.0), signed(float("nan"))
+        ('+0.25', '−0.25', '+4e−09', '0', '–')
     """
     text = plain(value, digits)
-    return f"+{text}" if text != "–" and float(text.replace("−", "-")) > 0 else text
+    return f"+{text}" if float(value) > 0 and text != plain(0.0, digits) and text != "–" else text
 
 
 def percent(share: Any, digits: str = ".1f") -> str:
