@@ -13,7 +13,7 @@ from lightning_separation import PrincipalComponents, Run, analyze
 from lightning_separation.records import Findings
 from lightning_separation.runs.figures import FIGURES, drawn, interval_bands, pair_bands
 from tests.helpers import blobs, loader, mlp
-from tests.plots.test_henze_penrose import assert_legible, title
+from tests.plots.test_henze_penrose import assert_legible
 from tests.runs.made import LAYERS, divergence, jackknife, matrix, mean, pairs, record, run
 
 
@@ -25,7 +25,7 @@ def texts(figure):
 def test_a_real_run_has_every_figure(fitted, kind):
     figure = fitted.run.plot(kind=kind)
     assert_legible(figure)
-    assert title(figure).startswith("version_0: ")
+    assert any(axes.get_title().startswith("version_0: ") for axes in figure.axes)
     long = replace(fitted.run, name="a run with a very long name " * 5)
     assert_legible(long.plot(kind=kind))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -66,7 +65,7 @@ def test_a_run_of_an_older_schema_is_saved_by_todays(tmp_path):
     assert json.loads((old.save(tmp_path / "b") / "run.json").read_text())["schema"] == 1
 
 
-def test_every_way_to_name_a_run(tmp_path):
+def test_every_way_to_name_a_run(tmp_path, monkeypatch):
     version = tmp_path / "logs" / "lightning_logs" / "version_0"
     folder = run().save(version / "separation")
     file = next(folder.glob("*.npz"))
@@ -75,7 +74,7 @@ def test_every_way_to_name_a_run(tmp_path):
         assert load_run(path).epochs == [0, 1, 2]
     (folder / "figures").mkdir()
     assert find_runs(folder) == [folder]
-    os.chdir(folder)
+    monkeypatch.chdir(folder)
     assert load_run(".").name == "version_0"
 
 
