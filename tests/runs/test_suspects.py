@@ -47,6 +47,11 @@ def test_worked_out_by_hand():
     assert [{type(value) for value in row.values()} <= {int, float, str} for row in found] == [True, True]
 
 
+def test_half_of_the_layers_is_enough_for_an_epoch():
+    half = {"fc1": ([1.0, 0.0, 0.0], [1, 0, 0]), "fc2": ([0.0, 0.0, 0.0], [0, 0, 0])}
+    assert [row["epochs"] for row in Run([of_epoch(0, half)]).label_suspects()] == [1]
+
+
 def test_tests_are_of_other_data():
     layers = {"fc": ([1.0, 0.0, 0.0], [1, 1, 1])}
     fit, test = of_epoch(0, layers), of_epoch(1, {"fc": ([0.0, 1.0, 0.0], [1, 0, 1])}, stage="test", split="test")
