@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_CURVES = 6
+_LEAST = 0.05  # that a scale of differences reaches to
 _SHARPNESS = 2  # dots per pixel of the page
 
 READING = {
@@ -69,9 +70,11 @@ def of_comparisons(compared: Sequence[Compared], variants: Mapping[str, Sequence
     moments = [*first.whole.moments, *first.shown.moments]  # rather what is listed
     if shared := [moment for moment in moments if all(moment in one.whole.moments for one in compared)]:
         yield _depth(variants, shared[-1])
+    effects = np.concatenate([np.abs(one.whole.array("effect")).ravel() for one in compared])
+    limit = max(float(np.nanmax(effects)), _LEAST)  # one scale for all
     for name, whole, _ in compared:
         reading = f"Red: better separated in {name}; blue: in {whole.rows[0].versus}. Not more than chance: pale."
-        yield _picture(f"difference-{name.replace('/', '-')}", reading, whole.plot())
+        yield _picture(f"difference-{name.replace('/', '-')}", reading, whole.plot(limit=limit))
 
 
 def _depth(variants: Mapping[str, Sequence[Run]], moment: Moment) -> Picture:

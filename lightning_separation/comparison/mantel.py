@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+_ELEMENTS = 1 << 20  # of permuted matrices held at once
+
+
 class Mantel(NamedTuple):
     """Result of :func:`mantel_test`; NaN both where all pairs of x or of y are equal."""
 
@@ -65,7 +68,10 @@ def mantel_test(x: ArrayLike, y: ArrayLike, *, permutations: int = 999, seed: in
     else:
         orders, given = np.tile(np.arange(classes), (permutations, 1)), 1
         np.random.default_rng(seed).permuted(orders, axis=1, out=orders)
-    extreme = sum((of_x * of_y[np.ix_(order, order)]).sum() >= observed for order in orders)
+    extreme = 0
+    for part in np.array_split(orders, -(-len(orders) * classes**2 // _ELEMENTS)):
+        permuted = of_y[part[:, :, None], part[:, None, :]]
+        extreme += int((np.einsum("pij,ij->p", permuted, of_x) >= observed).sum())
     return Mantel(float(observed / spread), float((extreme + given) / (len(orders) + given)))
 
 

@@ -125,14 +125,21 @@ class Comparison:
             "since": self.since(),
         }
 
-    def plot(self, alpha: float = 0.05) -> Figure:
-        """Layers x moments, the effect as colour; what is not significant at ``alpha`` (by q) is pale."""
+    def plot(self, alpha: float = 0.05, limit: float | None = None) -> Figure:
+        """Layers x moments, the effect as colour; what is not significant at ``alpha`` (by q) is pale.
+
+        Args:
+            alpha: Of q.
+            limit: The difference at the ends of the scale, for figures to be compared; None: the largest.
+        """
         from ..plots import difference_heatmap
 
         q_values = self.array("q_value")
         significant = None if np.isnan(q_values).all() else q_values < alpha  # two classes: there is no test
         effect = self.array("effect")
-        return difference_heatmap(effect, self.layers, self.moments, significant=significant, title=self.title)
+        return difference_heatmap(
+            effect, self.layers, self.moments, significant=significant, title=self.title, limit=limit
+        )
 
 
 def _plain(value: float | int | str) -> float | int | str | None:
