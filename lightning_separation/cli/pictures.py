@@ -31,6 +31,8 @@ READING = {
     "bayes_error": "The error of the best classifier that sees only this layer lies in the band, on samples balanced "
     "like those analysed.",
     "training_effect": "What training changed; what is not more than chance is pale.",
+    "layer_steps": "What each layer adds to the separation in the layer before (red), or takes from it (blue).",
+    "epoch_steps": "Which layers still change: since the record before they gained (red) or lost (blue) separation.",
     "gap": "Training data ahead of validation data: the layer separates the very samples that were learnt better.",
     "forecast": "Near 1: the pairs with low separation at this epoch are those that the network confuses at the end.",
     "confusion": "Rows are the true classes, columns what the network says.",

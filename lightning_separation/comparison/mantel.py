@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
 _ELEMENTS = 1 << 20  # of permuted matrices held at once
 
 

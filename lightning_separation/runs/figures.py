@@ -137,6 +137,14 @@ def _training_effect(run: Run) -> Figure:
     return run.training_effect().plot()
 
 
+def _layer_steps(run: Run) -> Figure:
+    return run.layer_steps().plot()
+
+
+def _epoch_steps(run: Run) -> Figure:
+    return run.epoch_steps().plot()
+
+
 def _forecast(run: Run) -> Figure:
     found = run.confusion_forecast()
     layers = list(dict.fromkeys(layer for row in found.values() for layer in row))
@@ -176,6 +184,8 @@ FIGURES: Mapping[str, Callable[[Run], Figure]] = {
     "pairs": _class_pairs,
     "bayes_error": _bayes_error,
     "training_effect": _training_effect,
+    "layer_steps": _layer_steps,
+    "epoch_steps": _epoch_steps,
     "gap": _gap,
     "forecast": _forecast,
     "confusion": _confusion,

@@ -251,7 +251,8 @@ class Run:
             analysis: The analysis that found it.
             kind: ``"depth"``: a number for each layer against depth, a line for each record; or one of
                 ``runs.figures.FIGURES``: ``"epochs"``, ``"curves"``, ``"bands"``, ``"histograms"``, ``"pairs"``,
-                ``"bayes_error"``, ``"gap"``, ``"training_effect"``, ``"forecast"``, ``"confusion"``, ``"components"``.
+                ``"bayes_error"``, ``"training_effect"``, ``"layer_steps"``, ``"epoch_steps"``, ``"gap"``,
+                ``"forecast"``, ``"confusion"``, ``"components"``.
 
         Raises:
             KeyError: If no record has what is to be shown.

@@ -33,10 +33,12 @@ def test_a_real_run_has_every_figure(fitted, kind):
 def test_drawn_are_those_that_a_run_has_something_for(fitted):
     assert list(drawn(fitted.run)) == list(FIGURES)
     assert list(drawn(run())) == [
-        "epochs", "curves", "bands", "histograms", "pairs", "bayes_error", "training_effect",
+        "epochs", "curves", "bands", "histograms", "pairs", "bayes_error", "training_effect", "layer_steps",
+        "epoch_steps",
     ]  # fmt: skip
     assert set(FIGURES) - set(drawn(run(epochs=[0]))) == {
         "training_effect",
+        "epoch_steps",
         "gap",
         "forecast",
         "confusion",
