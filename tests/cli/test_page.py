@@ -79,7 +79,17 @@ def test_page_has_every_figure_and_each_is_a_file(pages):
         assert all(file.startswith(PNG) for file in files)
         assert sorted(inside) == sorted(files)
     stems = {path.stem for path in (pages / "show").glob("*.png")}
-    assert stems >= {"epochs", "curves", "bands", "histograms", "pairs", "bayes_error", "training_effect", "layer_steps", "epoch_steps"}
+    assert stems >= {
+        "epochs",
+        "curves",
+        "bands",
+        "histograms",
+        "pairs",
+        "bayes_error",
+        "training_effect",
+        "layer_steps",
+        "epoch_steps",
+    }
     written = {str(path.relative_to(pages / "compare")) for path in (pages / "compare").rglob("*.png")}
     assert written >= {"depth.png", "difference-worse.png", "worse/epochs.png", "baseline/pairs.png"}
 

@@ -74,7 +74,7 @@ def test_few_and_many_classes_layers_and_epochs(classes, num_layers):
     layers = [f"network.blocks.{i}.attention" for i in range(num_layers)]
     for epochs in ([3], range(0, 60, 2)):
         found = drawn(run("a run", epochs=epochs, layers=layers, classes=classes))
-        assert len(found) == 6 + (len(epochs) > 1)
+        assert len(found) == 6 + 2 * (len(epochs) > 1) + (num_layers > 1)
         for figure in found.values():
             assert_legible(figure)
 
@@ -87,7 +87,7 @@ def test_a_class_and_a_layer_that_are_left_out():
             m[3] = m[:, 3] = np.nan
     one.records[1].layers.remove("fc1")
     figures = drawn(one)
-    assert len(figures) == 7
+    assert len(figures) == 9
     assert "chance: 0.667" in texts(figures["bayes_error"])  # of three classes of 30
     bands, intervals = pair_bands(one.records[0]), interval_bands(one.records[0])
     assert list(bands) == list(LAYERS)
