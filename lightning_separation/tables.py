@@ -1,11 +1,15 @@
-"""Tables of text, and numbers as their cells show them."""
+"""Tables of text, and numbers and names as their cells show them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,54 @@ def percent(share: Any, digits: str = ".1f") -> str:
     """
     text = plain(100 * float(share), digits)
     return text if text == "–" else f"{text}%"
+
+
+def printable(text: str) -> str:
+    r"""A text whose control characters, which a terminal would obey, are blanks.
+
+    Example:
+        >>> printable("fc\x1b[31m\n1")
+        'fc [31m 1'
+    """
+    return _CONTROL.sub(" ", text)
+
+
+def shorten(names: Iterable[str], most: int = 28) -> list[str]:
+    """Names on one line, of at most ``most`` characters and no control characters; those that differ stay different.
+
+    They are cut in the middle, and more is kept of the end, which says more in a dotted name; unless names that differ
+    would then look the same: then elsewhere, or at both ends. What looks the same even so is numbered.
+
+    Example:
+        >>> shorten(["input", "model.encoder.layers.3.linear1"], most=20)
+        ['input', 'model.…ers.3.linear1']
+        >>> shorten(["stages.1.block.conv", "stages.2.block.conv"], most=13)
+        ['stages.1.…onv', 'stages.2.…onv']
+        >>> shorten(["a_wide_stage_1_of_many", "a_wide_stage_2_of_many"], most=9)
+        ['…stage_1…', '…stage_2…']
+    """
+    names = [str(name) for name in names]
+    whole = [" ".join(printable(name).split()) for name in names]
+    best: list[str] = []
+    for short in _cuts(whole, most):
+        if len(set(short)) > len(set(best)):  # the first of the best
+            best = short
+        if len(set(best)) == len(set(names)):
+            return best
+    alike = Counter(short for _, short in set(zip(names, best, strict=True)))
+    number_of = {name: f"…#{i}" for i, name in enumerate(dict.fromkeys(names), 1)}
+    return [
+        short if alike[short] == 1 else short[: most - len(number_of[name])] + number_of[name]
+        for name, short in zip(names, best, strict=True)
+    ]
+
+
+def _cuts(names: Sequence[str], most: int) -> Iterator[list[str]]:
+    """Ways to cut all names that are too long: in the middle, the best place first, then at both ends."""
+    nearest = sorted(range(most), key=lambda head: abs(head - most // 3))
+    for head in (most // 3, most // 2, 3 * most // 4, *nearest):
+        rest = most - 1 - head
+        yield [name if len(name) <= most else f"{name[:head]}…{name[len(name) - rest :]}" for name in names]
+    for start in range(1, max(map(len, names), default=0) - most + 2):
+        windows = (name[min(start, len(name) - most + 1) :][: most - 2] for name in names)
+        yield [name if len(name) <= most else f"…{window}…" for name, window in zip(names, windows, strict=True)]

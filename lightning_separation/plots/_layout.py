@@ -6,8 +6,7 @@ they carry. A figure that is drawn at every analysed epoch does without both: la
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from math import ceil
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..tables import shorten as shorten
 from ._text import DPI, font_families, width_of, write
 
 GAP = 8  # pixels between a text and what it stands beside
@@ -58,46 +58,6 @@ def text_width(texts: Iterable[str], size: float = TEXT, weight: str = "normal")
     """Width in pixels of the widest text; among many of almost equal length, about that."""
     longest = nlargest(5, texts, key=lambda text: len(text.encode()))  # in bytes: letters that take more are wider too
     return max((width_of(text, size, weight, font_families()) for text in longest), default=0.0)
-
-
-def shorten(names: Iterable[str], most: int = 28) -> list[str]:
-    """Names on one line and of at most ``most`` characters; those that differ stay different.
-
-    They are cut in the middle, and more is kept of the end, which says more in a dotted name; unless names that differ
-    would then look the same: then elsewhere, or at both ends. What looks the same even so is numbered.
-
-    Example:
-        >>> shorten(["input", "model.encoder.layers.3.linear1"], most=20)
-        ['input', 'model.…ers.3.linear1']
-        >>> shorten(["stages.1.block.conv", "stages.2.block.conv"], most=13)
-        ['stages.1.…onv', 'stages.2.…onv']
-        >>> shorten(["a_wide_stage_1_of_many", "a_wide_stage_2_of_many"], most=9)
-        ['…stage_1…', '…stage_2…']
-    """
-    whole = [" ".join(str(name).split()) for name in names]
-    best: list[str] = []
-    for short in _cuts(whole, most):
-        if len(set(short)) > len(set(best)):  # the first of the best
-            best = short
-        if len(set(best)) == len(set(whole)):
-            return best
-    alike = Counter(short for _, short in set(zip(whole, best, strict=True)))
-    number_of = {name: f"…#{i}" for i, name in enumerate(dict.fromkeys(whole), 1)}
-    return [
-        short if alike[short] == 1 else short[: most - len(number_of[name])] + number_of[name]
-        for name, short in zip(whole, best, strict=True)
-    ]
-
-
-def _cuts(names: Sequence[str], most: int) -> Iterator[list[str]]:
-    """Ways to cut all names that are too long: in the middle, the best place first, then at both ends."""
-    nearest = sorted(range(most), key=lambda head: abs(head - most // 3))
-    for head in (most // 3, most // 2, 3 * most // 4, *nearest):
-        rest = most - 1 - head
-        yield [name if len(name) <= most else f"{name[:head]}…{name[len(name) - rest :]}" for name in names]
-    for start in range(1, max(map(len, names), default=0) - most + 2):
-        windows = (name[min(start, len(name) - most + 1) :][: most - 2] for name in names)
-        yield [name if len(name) <= most else f"…{window}…" for name, window in zip(names, windows, strict=True)]
 
 
 def fitted(text: str, room: float, size: float = TEXT, weight: str = "normal") -> str:
