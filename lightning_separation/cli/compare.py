@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..runs import BEFORE, Comparison, Run, compare_groups
+from ..runs.compare import INPUT
 from ..runs.comparison import Row, Test
 from ..runs.run import Moment, named
 from ..tables import Table, plain, signed
 from .facts import ALPHA
+from .names import shown_names, with_shown_layers, with_shown_names
 from .report import Report, Section
 from .show import about
-from .words import chance, counted, interval, listed
-
-_INPUT = "input"
+from .words import adjusted_for, chance, counted, interval, listed
 
 
 class Compared(NamedTuple):
@@ -72,12 +72,17 @@ def describe(baseline: str, compared: Sequence[Compared], loaded: Sequence[tuple
         compared: The others.
         loaded: All runs and their folders.
     """
-    runs = Section("Runs", None, [f"{run.name}: {'; '.join(about(folder, run))}" for folder, run in loaded])
+    names = shown_names(layer for one in compared for layer in one.whole.layers)
+    compared = [
+        Compared(name, with_shown_layers(whole, names), with_shown_layers(shown, names))
+        for name, whole, shown in compared
+    ]
+    told = [f"{run.name}: {'; '.join(about(folder, with_shown_names(run)))}" for folder, run in loaded]
     return Report(
         f"{listed([one.name for one in compared])} compared with {baseline}",
         [],
         [conclude(one) for one in compared],
-        [*map(_differences, compared), *_below([one.whole for one in compared]), runs],
+        [*map(_differences, compared), *_below([one.whole for one in compared]), Section("Runs", None, told)],
     )
 
 
@@ -98,7 +103,7 @@ def as_rows(compared: Sequence[Compared]) -> list[tuple[Any, ...]]:
 def conclude(one: Compared) -> str:
     """How many layers differ at the last moment that is listed, and which most, in a sentence."""
     comparison, moment = one.whole, one.shown.moments[-1]
-    rows = [row for row in comparison.rows if row.moment == moment and row.layer != _INPUT]
+    rows = [row for row in comparison.rows if row.moment == moment and row.layer != INPUT]
     at = named(moment) if moment == BEFORE else f"at {named(moment)}"
     if len(comparison.moments) > 1 and moment == comparison.moments[-1]:
         at += ", the last one shared"
@@ -132,9 +137,9 @@ def _differences(one: Compared) -> Section:
         header = ["epoch", *header]
         rows = [[str(row.moment), *cells] for row, cells in zip(shown.rows, rows, strict=True)]
     caption = (
-        f"Mean separation over the pairs of classes, 0: chance, 1: complete. q: p adjusted for "
-        f"{counted(len(whole.layers), 'layer')} at {counted(len(whole.moments), 'epoch')}; *: below {ALPHA}. Differs "
-        "since: from then on it stays below that."
+        "Mean separation over the pairs of classes, 0: chance, 1: complete. Interval: of the difference, not adjusted; "
+        f"q: {adjusted_for(whole)} Each comparison is adjusted by itself. Differs since: from then on q stays below "
+        f"{ALPHA}."
     )
     return Section(f"{shown.title}, {_when(shown)}", Table(header, rows, caption))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..comparison import jackknife_mean
+from ..comparison import adjusted, jackknife_difference, jackknife_mean
+from ..comparison.difference import ROUNDING
 from ..records import Record
-from ..runs import Run
-from ..runs.compare import measured_classes, separations
+from ..runs import Comparison, Run
+from ..runs.compare import INPUT, measured_classes, separations
 from ..runs.run import Moment
 
 ALPHA = 0.05
@@ -33,7 +36,8 @@ class Measured(NamedTuple):
         class_a: One class of the hardest pair.
         class_b: The other.
         hardest: That pair's separation.
-        bayes_error_lower: Bounds of the best possible error, under the sample's balance of classes; NaN if not found.
+        bayes_error_lower: Bounds of the best possible error over all classes, under their balance in the sample; NaN if
+            not found.
         bayes_error_upper: The same.
     """
 
@@ -72,6 +76,35 @@ class Unit(NamedTuple):
     exact: bool
 
 
+class Beyond(NamedTuple):
+    """How far the gap of a layer, training minus validation data, goes beyond that of the input.
+
+    Attributes:
+        layer: Its name.
+        effect: The difference of the two gaps.
+        low: Lower end of its 95% interval over classes; NaN for two classes, as all that follows.
+        high: Upper end.
+        p_value: Two-sided.
+        q_value: The same, adjusted for the number of layers.
+    """
+
+    layer: str
+    effect: float
+    low: float
+    high: float
+    p_value: float
+    q_value: float
+
+
+class Membership(NamedTuple):
+    """The test of one layer for samples that were trained on; p is one-sided, q adjusted for the number of layers."""
+
+    layer: str
+    gap: float
+    p_value: float
+    q_value: float
+
+
 class Forecast(NamedTuple):
     """How well low separation in a layer foretold the last confusions.
 
@@ -96,6 +129,19 @@ def if_known(find: Callable[[], Found]) -> Found | None:
         return find()
     except ValueError:
         return None
+
+
+def num_tests(comparison: Comparison) -> int:
+    """For how many p-values each is adjusted: that equal inputs do not differ is no test."""
+    tested = [row for row in comparison.rows if row.layer != INPUT or abs(row.effect) > ROUNDING]
+    return sum(np.isfinite(row.p_value) for row in tested)
+
+
+def notes_of(run: Run) -> list[str]:
+    """What the records say was left out, those of the training data too; each kind once, as it was said last."""
+    said = _last_of_each_kind(run.records)
+    of_train = _last_of_each_kind(run.train.records) if run.train else []
+    return [*said, *(f"training data: {note}" for note in of_train if note not in said)]
 
 
 def measured(run: Run) -> list[Measured]:
@@ -137,6 +183,39 @@ def most_needed(record: Record) -> list[Unit]:
     return sorted(found.values(), key=lambda unit: -unit.loss)[:_MOST_ROWS]
 
 
+def beyond_input(run: Run) -> list[Beyond]:
+    """At the last moment at which both were analysed; empty if the input was not.
+
+    Raises:
+        ValueError: If there is no gap.
+    """
+    moment = run.gap().moments[-1]
+    assert run.train is not None  # or there were no gap
+    train, validation = run.train.moments[moment], run.moments[moment]
+    steps, others = _from_input(train), _from_input(validation)
+    classes = [name for name in train.class_names if name in validation.class_names]
+    at, other_at = ([record.class_names.index(name) for name in classes] for record in (train, validation))
+    layers = [layer for layer in steps if layer in others]
+    found = [
+        _mean_of_pairs(steps[layer][np.ix_(at, at)] - others[layer][np.ix_(other_at, other_at)]) for layer in layers
+    ]
+    q_values = adjusted([p_value for *_, p_value in found]).tolist()
+    return [Beyond(layer, *row, q) for layer, row, q in zip(layers, found, q_values, strict=True)]
+
+
+def memberships(run: Run) -> tuple[Moment, list[Membership]] | None:
+    """What the last record of training data with findings of MembershipTest tells; None: none has."""
+    last = run.train.last("membership_test") if run.train else None
+    if last is None:
+        return None
+    moment, record = last
+    found = record.findings["membership_test"]
+    layers = [layer for layer in record.layers if layer in found]
+    return moment, [
+        Membership(layer, *(float(found[layer][name]) for name in Membership._fields[1:])) for layer in layers
+    ]
+
+
 def forecasts(run: Run) -> list[Forecast]:
     """Of the last layers.
 
@@ -157,6 +236,33 @@ def forecasts(run: Run) -> list[Forecast]:
     return forecasts
 
 
+def _last_of_each_kind(records: Iterable[Record]) -> list[str]:
+    """Notes that differ in numbers only, such as counts that change from epoch to epoch, are of one kind."""
+    found: dict[tuple[str, str], str] = {}
+    for record in records:
+        for note in record.notes:
+            subject, _, reason = note.partition(": ")
+            found[subject, re.sub(r"\d+", "#", reason)] = note
+    return list(found.values())
+
+
+def _from_input(record: Record) -> dict[str, NDArray[np.float64]]:
+    """By layer its separations minus those of the input, ``[K, K]``."""
+    found = separations(record)
+    first = found.pop(INPUT, None)
+    return {} if first is None else {layer: matrix - first for layer, matrix in found.items()}
+
+
+def _mean_of_pairs(values: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Mean, interval and p of ``[K, K]``, NaN in the row and column of a class that was left out."""
+    known = measured_classes(values)
+    pairs = values[np.ix_(known, known)]
+    if len(pairs) < 3:
+        return float(jackknife_mean(pairs).mean) if len(pairs) else np.nan, np.nan, np.nan, np.nan
+    effect, low, high, p_value = (float(value) for value in jackknife_difference(pairs, np.zeros_like(pairs)))
+    return effect, low, high, p_value
+
+
 def _measured(record: Record, moment: Moment, layer: str) -> Measured:
     values, names = record.findings["henze_penrose"][layer], record.class_names
     divergence = values["divergence"]
@@ -170,7 +276,7 @@ def _measured(record: Record, moment: Moment, layer: str) -> Measured:
         layer,
         separation=float(mean.mean),
         low=float(mean.low),
-        high=float(mean.high),
+        high=float(np.minimum(mean.high, 1.0)),
         class_a=names[a],
         class_b=names[b],
         hardest=float(divergence[a, b]),

@@ -33,7 +33,8 @@ READING = {
     "training_effect": "What training changed; what is not more than chance is pale.",
     "layer_steps": "What each layer adds to the separation in the layer before (red), or takes from it (blue).",
     "epoch_steps": "Which layers still change: since the record before they gained (red) or lost (blue) separation.",
-    "gap": "Training data ahead of validation data: the layer separates the very samples that were learnt better.",
+    "gap": "How much further the training data are separated than the validation data. A gap of the input says that "
+    "the two sets of data differ; only what a layer has beyond that speaks for samples learnt by heart.",
     "forecast": "Near 1: the pairs with low separation at this epoch are those that the network confuses at the end.",
     "confusion": "Rows are the true classes, columns what the network says.",
     "components": "Two directions of many, as a check by eye: classes that lie on each other here may still be apart.",
@@ -86,7 +87,13 @@ def _depth(variants: Mapping[str, Sequence[Run]], moment: Moment) -> Picture:
     band = "lowest to highest run" if replicates else "95% interval over classes"
     of = f", the first {_MOST_CURVES} of {len(variants)}" if len(variants) > _MOST_CURVES else ""
     figure = separation_bands(curves, title=f"Separation against depth, {named(moment)}{of}", band=band)
-    return _picture("depth", "Mean over the pairs of classes, from the input to the last layer.", figure)
+    reading = "Mean over the pairs of classes, from the input to the last layer."
+    if not replicates:
+        reading += (
+            " The bands are of each run by itself; differences are tested on the same classes, so bands may overlap "
+            "where a difference is sure."
+        )
+    return _picture("depth", reading, figure)
 
 
 def _interval_of_run(runs: Sequence[Run], moment: Moment) -> dict[str, tuple[float, float, float]]:

@@ -11,7 +11,7 @@ from ..tables import Table
 BLOCKS = "over epochs"
 """The column of sparklines."""
 # May look like numbers:
-_TEXTS = {"layer", "hardest pair", "label", "neighbours", "class a", "class b", "since", "differs since"}
+_TEXTS = {"layer", "after", "hardest pair", "label", "neighbours", "class a", "class b", "since", "differs since"}
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..records import OBJECTIVES
-from ..runs import Comparison, Run
+from ..runs import BEFORE, Comparison, Run
+from ..runs.compare import INPUT
 from ..runs.comparison import Row
 from ..runs.run import Moment, named
 from ..tables import Table, percent, plain, signed
-from .facts import ALPHA, Measured, forecasts, hardest_pairs, if_known, measured, most_needed
+from .facts import (
+    ALPHA,
+    Beyond,
+    Measured,
+    Membership,
+    Pair,
+    beyond_input,
+    forecasts,
+    hardest_pairs,
+    if_known,
+    measured,
+    memberships,
+    most_needed,
+    notes_of,
+)
+from .names import with_shown_names
 from .report import BLOCKS, Report, Section
-from .words import chance, counted, interval, listed, sparkline
+from .words import adjusted_for, chance, counted, interval, listed, sparkline
 
 _MOST_SUSPECTS = 10
+_MOST_STEPS = 30
+_DATA = {"val": "validation", "train": "training"}
 _LOSSES = {
     "classes": "cross-entropy in nats",
     "values": "mean squared error",
     "input": "reconstruction error in percentage points",
 }
-BALANCED = (
-    "In the last record. Best possible error: bounds of the error of the best classifier that sees only this layer, "
-    "on samples balanced like those analysed, which the data need not be."
+_BALANCED = (
+    "In the last record. Best error: bounds of the error of the best possible classifier that sees only this layer and "
+    "tells all classes, on samples balanced like those analysed, which the data need not be."
+)
+_BEYOND_INPUT = (
+    "A gap of the input says that the two sets of data differ; only what a layer has beyond that speaks for samples "
+    "learnt by heart."
 )
 _ONLY_TESTS = "Only tests were recorded; what is shown is of validations (Trainer.fit and Trainer.validate)."
 _NO_SEPARATION = "No separation of classes was recorded (it needs the analysis HenzePenrose and two classes)."
@@ -33,8 +55,10 @@ _NO_SEPARATION = "No separation of classes was recorded (it needs the analysis H
 
 def describe(folder: Path, run: Run) -> Report:
     """All that the records of a run tell."""
+    run = with_shown_names(run)
     rows, effect = measured(run), if_known(run.training_effect)
-    conclusion = _conclusion(rows, effect) if rows else [_NO_SEPARATION if run.moments else _ONLY_TESTS]
+    nothing = _NO_SEPARATION if run.moments else _ONLY_TESTS
+    conclusion = _conclusion(rows, hardest_pairs(run)[0], effect) if rows else [nothing]
     return Report(run.name or str(folder), about(folder, run), conclusion, list(_sections(run, rows, effect)))
 
 
@@ -64,6 +88,7 @@ def as_data(folder: Path, run: Run) -> dict[str, Any]:
     effect, gap = if_known(run.training_effect), if_known(run.gap)
     ablated = run.last("ablation")
     suspects = {split: if_known(side.label_suspects) for split, side in _splits(run)}
+    tested = memberships(run)
     return {
         "run": {
             "name": run.name,
@@ -81,6 +106,10 @@ def as_data(folder: Path, run: Run) -> dict[str, Any]:
         "hardest_pairs": hardest_pairs(run),
         "training_effect": effect and effect.to_dict(),
         "gap": gap and gap.to_dict(),
+        "gap_beyond_input": beyond_input(run) if gap else None,
+        "layer_steps": _as_dict(run.layer_steps),
+        "epoch_steps": _as_dict(run.epoch_steps),
+        "membership_test": {"moment": tested[0], "layers": tested[1]} if tested else None,
         "most_needed": {"moment": ablated[0], "units": most_needed(ablated[1])} if ablated else None,
         "label_suspects": {split: found[:_MOST_SUSPECTS] for split, found in suspects.items() if found is not None},
         "confusion_forecast": if_known(lambda: forecasts(run)),
@@ -92,24 +121,23 @@ def as_rows(run: Run) -> list[Measured]:
     return [row for _, side in _splits(run) for row in measured(side)]
 
 
-def notes_of(run: Run) -> list[str]:
-    """What the last record says was left out."""
-    return list(dict.fromkeys(run.records[-1].notes))
+def _as_dict(compare: Callable[[], Comparison]) -> dict[str, Any] | None:
+    return found.to_dict() if (found := if_known(compare)) else None
 
 
 def _splits(run: Run) -> list[tuple[str, Run]]:
-    return [("validation", run), *([("training", run.train)] if run.train else [])]
+    return [("val", run), *([("train", run.train)] if run.train else [])]
 
 
-def _conclusion(rows: list[Measured], effect: Comparison | None) -> list[str]:
+def _conclusion(rows: list[Measured], hardest: Pair, effect: Comparison | None) -> list[str]:
     last = rows[-1]
-    pair = f"{last.class_a} and {last.class_b}"
     said = []
     if effect:
         row = next(row for row in reversed(effect.rows) if row.layer == last.layer)
         moved = [row.layer for row in effect.rows if row.q_value < ALPHA]
         first, then = plain(row.other_mean, ".2f"), plain(row.mean, ".2f")
-        since = f"from {first} {row.versus} to {then} in {named(row.moment)} ({signed(row.effect, '.2f')})"
+        start = row.versus if row.versus == named(BEFORE) else f"in {row.versus}"
+        since = f"from {first} {start} to {then} in {named(row.moment)} ({signed(row.effect, '.2f')})"
         said.append(f"The last layer, {last.layer}, went {since}.")
         if np.isfinite(row.q_value):
             changed = listed(moved) if moved else "none"
@@ -117,9 +145,9 @@ def _conclusion(rows: list[Measured], effect: Comparison | None) -> list[str]:
     else:
         separation = plain(last.separation, ".2f")
         said.append(f"The last layer, {last.layer}, has a separation of {separation} ({named(last.moment)}).")
-    hardest = f"Its hardest pair of classes is {pair} ({plain(last.hardest, '.2f')})"
-    error = f"; the best possible error there, classes balanced as in the sample, is {_error(last)}"
-    return [*said, f"{hardest}{error if np.isfinite(last.bayes_error_upper) else ''}."]
+    pair = f"Its hardest pair of classes is {hardest.class_a} and {hardest.class_b} ({plain(hardest.last, '.2f')})"
+    error = f"; the best possible error between these two, balanced as in the sample, is {_error(hardest)}"
+    return [*said, f"{pair}{error if np.isfinite(hardest.bayes_error_upper) else ''}."]
 
 
 def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iterator[Section]:
@@ -127,18 +155,22 @@ def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iter
         yield _separation(rows, effect)
         yield _allowed(rows)
         yield _hardest(run, [row.layer for row in rows if row.moment == rows[-1].moment])
+        if (steps := if_known(run.layer_steps)) and len(steps.last) <= _MOST_STEPS:
+            yield _added(steps)
     else:
         yield Section("Layers", _layers(run))
     if ablated := run.last("ablation"):
         yield from _needed(*ablated)
     if gap := if_known(run.gap):
-        yield Section("Training against validation data", _gap(gap), gap.notes)
+        yield _gap(gap, beyond_input(run))
+    if tested := memberships(run):
+        yield _membership(*tested)
     for split, side in _splits(run):
         if suspects := if_known(side.label_suspects):
             yield _suspects(split, suspects)
     if foretold := if_known(lambda: forecasts(run)):
         yield _foretold(foretold)
-    if notes := [*notes_of(run), *(effect.notes if effect else [])]:
+    if notes := list(dict.fromkeys([*notes_of(run), *(effect.notes if effect else [])])):
         yield Section("Notes", None, notes)
     if effect:
         yield Section("What the test assumes", None, [effect.assumes])
@@ -155,8 +187,8 @@ def _separation(rows: list[Measured], effect: Comparison | None) -> Section:
         cells = [[row[0], row[3], row[4]] for row in cells]
         return Section("Separation by layer", Table(header, cells, f"{caption}. Interval: over classes."))
     caption += (
-        f"; {named(moments[0])} to {named(moments[-1])}, blocks from 0 to 1. Interval of the last: over classes. q: of "
-        f"the change, adjusted for {counted(len(effect.rows), 'layer')}; *: below {ALPHA}."
+        f"; {named(moments[0])} to {named(moments[-1])}, blocks from 0 to 1. Interval: of the last, over classes, not "
+        f"adjusted; q: of the change, {adjusted_for(effect)}"
     )
     header = ["layer", BLOCKS, "first", "last", "95% interval", "change", "q"]
     return Section("Separation by layer", Table(header, cells, caption))
@@ -179,8 +211,8 @@ def _layer_cells(found: list[Measured | None], change: Row | None) -> list[str]:
 def _allowed(rows: list[Measured]) -> Section:
     lasts = [list(found.values())[-1] for found in _by_layer(rows).values()]
     cells = [[row.layer, f"{row.class_a} / {row.class_b}", plain(row.hardest, ".3f"), _error(row)] for row in lasts]
-    header = ["layer", "hardest pair", "separation", "best possible error"]
-    return Section("What each layer allows", Table(header, cells, BALANCED))
+    header = ["layer", "hardest pair", "separation", "best error, all classes"]
+    return Section("What each layer allows", Table(header, cells, _BALANCED))
 
 
 def _by_layer(rows: list[Measured]) -> dict[str, dict[Moment, Measured]]:
@@ -199,8 +231,10 @@ def _error(row: Any) -> str:
 def _hardest(run: Run, layers: list[str]) -> Section:
     pairs = hardest_pairs(run)
     rows = [[p.class_a, p.class_b, plain(p.first, ".3f"), plain(p.last, ".3f"), _error(p)] for p in pairs]
-    caption = f"The pairs of classes that {layers[-1]} separates worst, in the last record."
-    header = ["class a", "class b", layers[0], layers[-1], "best possible error"]
+    caption = (
+        f"The pairs of classes that {layers[-1]} separates worst, in the last record; the best error of each pair."
+    )
+    header = ["class a", "class b", layers[0], layers[-1], "best error, this pair"]
     return Section("Hardest pairs", Table(header, rows, caption))
 
 
@@ -228,7 +262,20 @@ def _how(exact: bool) -> str:
     return "exact" if exact else "estimated"
 
 
-def _gap(gap: Comparison) -> Table:
+def _added(steps: Comparison) -> Section:
+    rows = [
+        [row.layer, row.versus, signed(row.effect, ".3f"), interval(row.low, row.high), chance(row.q_value)]
+        for row in steps.last
+    ]
+    caption = (
+        f"Its separation minus that of the layer before, {named(steps.moments[-1])}. Interval: not adjusted; "
+        f"q: {adjusted_for(steps)}"
+    )
+    return Section("What each layer adds", Table(["layer", "after", "adds", "95% interval", "q"], rows, caption))
+
+
+def _gap(gap: Comparison, beyond: Sequence[Beyond]) -> Section:
+    further = {row.layer: f"{signed(row.effect, '.3f')}{' *' if row.q_value < ALPHA else ''}" for row in beyond}
     rows = [
         [
             row.layer,
@@ -237,11 +284,37 @@ def _gap(gap: Comparison) -> Table:
             signed(row.effect, ".3f"),
             interval(row.low, row.high),
             chance(row.q_value),
+            further.get(row.layer, "–"),
         ]
         for row in gap.last
     ]
-    caption = f"{named(gap.moments[-1]).capitalize()}. A gap above 0, by more than chance (*): learnt by heart."
-    return Table(["layer", "training", "validation", "gap", "95% interval", "q"], rows, caption)
+    caption = (
+        f"{named(gap.moments[-1]).capitalize()}. {_BEYOND_INPUT} Beyond input: gap minus that of the input, tested "
+        f"over classes, too. Interval: not adjusted; q: {adjusted_for(gap)}"
+    )
+    header = ["layer", "training", "validation", "gap", "95% interval", "q", "beyond input"]
+    of_input = _of_input({row.layer: (row.effect, row.q_value) for row in gap.last})
+    return Section("Training against validation data", Table(header, rows, caption), [*of_input, *gap.notes])
+
+
+def _membership(moment: Moment, tested: Sequence[Membership]) -> Section:
+    rows = [[row.layer, signed(row.gap, ".3f"), chance(row.p_value), chance(row.q_value)] for row in tested]
+    caption = (
+        f"{named(moment).capitalize()}. p: how often the gap, training minus validation data, would be at least as "
+        "large if it were chance which samples of a class were trained on; q: adjusted for "
+        f"{counted(len(tested), 'layer')}; *: below {ALPHA}. {_BEYOND_INPUT}"
+    )
+    of_input = _of_input({row.layer: (row.gap, row.q_value) for row in tested})
+    return Section("Test of membership", Table(["layer", "gap", "p", "q"], rows, caption), list(of_input))
+
+
+def _of_input(gaps: Mapping[str, tuple[float, float]]) -> Iterator[str]:
+    """What the input's gap and its q say of all others."""
+    if INPUT not in gaps:
+        yield "The gap of the input was not measured: whether the two sets of data differ is not known."
+    elif gaps[INPUT][1] < ALPHA:
+        own = signed(gaps[INPUT][0], ".3f")
+        yield f"The gap of the input itself, {own}, is more than chance: the training and the validation data differ."
 
 
 def _suspects(split: str, suspects: list[dict[str, Any]]) -> Section:
@@ -256,11 +329,12 @@ def _suspects(split: str, suspects: list[dict[str, Any]]) -> Section:
         for row in suspects[:_MOST_SUSPECTS]
     ]
     caption = (
-        f"Samples of the {split} data that lie among another class: a wrong label, or a hard sample. Layers: share "
-        "of those in which all its neighbours are of other classes. Records: in which that is half of them or more."
+        f"Samples of the {_DATA[split]} data that lie among another class: a wrong label, or a hard sample. Layers: "
+        "share of those in which all its neighbours are of other classes. Records: in which that is half of them or "
+        "more."
     )
     header = ["index", "label", "neighbours", "layers", "records"]
-    return Section(f"Label suspects, {split} data", Table(header, rows, caption))
+    return Section(f"Label suspects, {_DATA[split]} data", Table(header, rows, caption))
 
 
 def _foretold(foretold: Any) -> Section:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..runs import Comparison
 from ..tables import plain, signed
-from .facts import ALPHA
+from .facts import ALPHA, num_tests
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDEST = 24
@@ -46,6 +47,15 @@ def chance(p: float) -> str:
     """
     text = "<0.001" if p < 0.001 else plain(p, ".3f")
     return f"{text} *" if p < ALPHA else text
+
+
+def adjusted_for(comparison: Comparison) -> str:
+    """What the column q of a table has."""
+    if not (num := num_tests(comparison)):
+        return "there is no test."
+    epochs = len(comparison.moments)
+    of = "layers" if epochs == 1 else f"layers at {epochs} epochs"
+    return f"p adjusted for {counted(num, 'test')} ({of}); *: below {ALPHA}."
 
 
 def counted(num: int, what: str, plural: str = "") -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .. import plots
 from ..records import Record
 from ..runs import Run
+from ..runs.compare import INPUT
 from ..tables import Table, plain, signed
 from .display import Display, title
+
+_ALPHA = 0.05
 
 
 def display(validation: Record, train: Record, name: str) -> Display:
@@ -34,7 +39,22 @@ def display(validation: Record, train: Record, name: str) -> Display:
         interval = f"{signed(row.low)} to {signed(row.high)}"
         means = plain(row.mean, ".3f"), plain(row.other_mean, ".3f")
         cells.append([row.layer, *means, signed(row.effect), interval, plain(row.q_value, ".2g")])
-    caption = f"Training minus validation data, {train.when}: what a layer separates only because it has seen it."
+    caption = f"Training minus validation data, {train.when}. {of_input({row.layer: row.q_value for row in rows})}"
     header = ["layer", "training", "validation", "gap", "95% interval", "q"]
     shown.tables[f"{name}_tables/gap"] = Table(header, cells, " ".join([caption, found.assumes, *found.notes]))
     return shown
+
+
+def of_input(q_values: Mapping[str, float]) -> str:
+    """What gaps of layers mean, given that of the input.
+
+    Args:
+        q_values: Of the gap of each layer.
+    """
+    told = (
+        "A gap of the input says that the two sets of data differ; only what a layer has beyond that speaks for "
+        "samples learnt by heart."
+    )
+    if INPUT not in q_values:
+        return f"{told} That of the input was not measured."
+    return f"{told} Here that of the input is more than chance." if q_values[INPUT] < _ALPHA else told

@@ -1,10 +1,11 @@
-"""What is shown of the test for samples learnt by heart."""
+"""What is shown of the test whether samples were trained on."""
 
 from __future__ import annotations
 
 from ..records import Record
 from ..tables import Table, plain, signed
 from .display import Display, History, prefixed
+from .gap import of_input
 
 
 def display(record: Record, history: History, name: str) -> Display:
@@ -32,8 +33,8 @@ def display(record: Record, history: History, name: str) -> Display:
         caption = (
             f"How much further the training sample is separated than the validation sample, {record.when}: mean over "
             "pairs of classes. p: how often it would be at least as much if it were chance which samples of a class "
-            "are trained on; q: corrected for the number of layers. What was learnt by heart has small ones; a "
-            "small one in the input says that the data themselves differ."
+            "are trained on; q: corrected for the number of layers. "
+            f"{of_input({layer: values['q_value'].item() for layer, values in layers.items()})}"
         )
         header = ["layer", "training minus validation", "p-value", "q-value"]
         shown.tables[f"{prefixed(name, 'membership_test_tables')}/layers"] = Table(header, rows, caption)
