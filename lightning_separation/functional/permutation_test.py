@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations, islice, product
 from math import ceil, comb
 from typing import NamedTuple
@@ -13,12 +14,13 @@ from torch import Tensor
 from ._bins import check_count, check_generator, check_tensor
 from ._inputs import device_of
 
-_BLOCK = 1 << 20  # numbers to work on at a time
+_BLOCK = 1 << 20  # numbers of arrangements to work on at a time
+_HELD = 1 << 21  # differences of arrangements held at a time
 _ROUNDING = 100 * torch.finfo(torch.float64).eps  # differences this much closer than the values are large are tied
 
 
 class PermutationTest(NamedTuple):
-    """Result of :func:`permutation_test`, 0-dim float64 each."""
+    """Result of :func:`permutation_test`, ``[...]`` float64 each."""
 
     statistic: Tensor
     p_value: Tensor
@@ -43,9 +45,9 @@ def permutation_test(
     where nothing differs p falls below 0.05 in up to 36 of 100 comparisons of 10 classes. Use :func:`jackknife_test`.
 
     Args:
-        x: ``[n]``, real, finite.
-        y: ``[m]``; paired, n values in the order of x.
-        paired: Whether ``x[i]`` and ``y[i]`` belong together.
+        x: ``[..., n]``, real, finite: a test for each place of the leading axes, all of them by the same arrangements.
+        y: ``[..., m]`` with the leading axes of x; paired, n values in the order of x.
+        paired: Whether ``x[..., i]`` and ``y[..., i]`` belong together.
         num_permutations: Random arrangements drawn; where there are no more than these in all, every one is used.
         generator: Of the arrangements; None: torch's global one.
 
@@ -56,8 +58,8 @@ def permutation_test(
         same values in x and y give p = 1.
 
     Raises:
-        ValueError: For x or y that are not real vectors, empty, not finite, or paired and of different lengths, no
-            permutations, or a generator of another type.
+        ValueError: For x or y that are not real, without values, not finite, of different leading axes, or paired and
+            of different lengths, no permutations, or a generator of another type.
 
     References:
         Fisher, The Design of Experiments (1935); Pitman, Journal of the Royal Statistical Society, Supplement 4 (1937).
@@ -70,33 +72,63 @@ def permutation_test(
     """
     check_count(num_permutations, "num_permutations")
     check_generator(generator)
-    x, y = _as_sample(x, "x"), _as_sample(y, "y")
-    y = y.to(x.device)
-    if paired and len(x) != len(y):
-        raise ValueError(f"paired x and y must have one length, not {len(x)} and {len(y)}")
-    pooled = torch.cat([x, y])
-    values = x - y if paired else pooled - pooled.mean()
-    statistic = x.mean() - y.mean()
-    tied = _ROUNDING * pooled.abs().max()
-    arrangements = 2 ** len(x) if paired else comb(len(values), len(x))
-    step = max(1, _BLOCK // len(values))
-    if arrangements <= num_permutations:
-        masks = _all_signs(len(x), step) if paired else _all_subsets(len(values), len(x), step)
-        given = 0
-    else:
-        masks = _random(len(values), None if paired else len(x), num_permutations, step, generator, x.device)
-        given = 1
-    null = torch.cat([_difference(values, mask.to(x.device), len(x), len(y)) for mask in masks]).abs()
-    p_value = ((null >= statistic.abs() - tied).sum() + given).double() / (len(null) + given)
-    margin = null.kthvalue(ceil(0.95 * len(null))).values
-    return PermutationTest(statistic, p_value, statistic - margin, statistic + margin)
+    x, y = _as_samples(x, "x"), _as_samples(y, "y")
+    n, m = x.shape[-1], y.shape[-1]
+    if x.shape[:-1] != y.shape[:-1]:
+        raise ValueError(f"x and y must have the same leading axes, not shapes {tuple(x.shape)} and {tuple(y.shape)}")
+    if paired and n != m:
+        raise ValueError(f"paired x and y must have one length, not {n} and {m}")
+    masks = _arrangements(n, m, paired, num_permutations, generator, x.device)
+    rows = max(1, _HELD // masks.count)
+    sides = (side.reshape(-1, side.shape[-1]).split(rows) for side in (x, y.to(x.device)))
+    parts = [_tested(*part, masks, paired) for part in zip(*sides, strict=True)]
+    return PermutationTest(*(torch.cat(values).reshape(x.shape[:-1]) for values in zip(*parts, strict=True)))
 
 
-def _as_sample(given: Tensor, name: str) -> Tensor:
-    """A finite vector of float64."""
+class _Arrangements(NamedTuple):
+    """Ways to mark values; ``draw()`` gives the same at every call, some at a time, ``[B, N]`` bool."""
+
+    draw: Callable[[], Iterator[Tensor]]
+    count: int
+    given: int  # 1 if they are drawn at random: then that of the data is not among them
+
+
+def _arrangements(
+    n: int, m: int, paired: bool, most: int, generator: torch.Generator | None, device: torch.device
+) -> _Arrangements:
+    """Every one, or ``most`` random ones if there are more."""
+    num, size = (n, None) if paired else (n + m, n)
+    step = max(1, _BLOCK // num)
+    total = 2**n if size is None else comb(num, size)
+    if total <= most:
+        return _Arrangements(
+            partial(_all_signs, n, step) if size is None else partial(_all_subsets, num, n, step), total, 0
+        )
+    device = device if generator is None else generator.device
+    seed = int(torch.randint(1 << 62, (), generator=generator, device=device))
+    return _Arrangements(partial(_random, num, size, most, step, seed, device), most, 1)
+
+
+def _tested(x: Tensor, y: Tensor, masks: _Arrangements, paired: bool) -> PermutationTest:
+    """The tests of ``[R, n]`` and ``[R, m]``."""
+    pooled = torch.cat([x, y], -1)
+    values = x - y if paired else pooled - pooled.mean(-1, keepdim=True)
+    statistic = x.mean(-1) - y.mean(-1)
+    tied = _ROUNDING * pooled.abs().amax(-1)
+    lengths = x.shape[-1], y.shape[-1]
+    null = torch.cat([_difference(values, mask.to(x.device), *lengths) for mask in masks.draw()], -1).abs()
+    extreme = (null >= (statistic.abs() - tied)[:, None]).sum(-1) + masks.given
+    margin = null.kthvalue(ceil(0.95 * masks.count)).values
+    return PermutationTest(
+        statistic, extreme.double() / (masks.count + masks.given), statistic - margin, statistic + margin
+    )
+
+
+def _as_samples(given: Tensor, name: str) -> Tensor:
+    """Finite float64, ``[..., n]``."""
     check_tensor(given, name)
-    if given.ndim != 1 or len(given) == 0 or given.is_complex() or given.layout != torch.strided:
-        raise ValueError(f"{name} must be a vector of real numbers, not {given.dtype} of shape {tuple(given.shape)}")
+    if given.ndim == 0 or given.shape[-1] == 0 or given.is_complex() or given.layout != torch.strided:
+        raise ValueError(f"{name} must be [..., n] real numbers, not {given.dtype} of shape {tuple(given.shape)}")
     values = given.detach().to(device_of(given)).double()
     if not bool(values.isfinite().all()):
         raise ValueError(f"{name} holds NaN or infinite values")
@@ -104,8 +136,8 @@ def _as_sample(given: Tensor, name: str) -> Tensor:
 
 
 def _difference(values: Tensor, first: Tensor, n: int, m: int) -> Tensor:
-    """1/n of the sum of the values ``[N]`` marked in a row of ``first [B, N]``, less 1/m of that of the others."""
-    return first.to(values) @ values * (1 / n + 1 / m) - values.sum() / m
+    """1/n of the sum of the values ``[R, N]`` marked in ``first [B, N]``, less 1/m of that of the others; ``[R, B]``."""
+    return values @ first.to(values).T * (1 / n + 1 / m) - values.sum(-1, keepdim=True) / m
 
 
 def _all_signs(num: int, step: int) -> Iterator[Tensor]:
@@ -122,11 +154,9 @@ def _all_subsets(num: int, size: int, step: int) -> Iterator[Tensor]:
         yield torch.zeros(len(rows), num, dtype=torch.bool).scatter_(1, torch.tensor(rows), True)
 
 
-def _random(
-    num: int, size: int | None, count: int, step: int, generator: torch.Generator | None, device: torch.device
-) -> Iterator[Tensor]:
+def _random(num: int, size: int | None, count: int, step: int, seed: int, device: torch.device) -> Iterator[Tensor]:
     """So many random ways to mark so many values, or any number of them (None), ``[B, num]`` bool."""
-    device = device if generator is None else generator.device
+    generator = torch.Generator(device).manual_seed(seed)
     for start in range(0, count, step):
         shape = min(step, count - start), num
         key = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
