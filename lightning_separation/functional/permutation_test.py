@@ -136,7 +136,7 @@ def _as_samples(given: Tensor, name: str) -> Tensor:
 
 
 def _difference(values: Tensor, first: Tensor, n: int, m: int) -> Tensor:
-    """1/n of the sum of the values ``[R, N]`` marked in ``first [B, N]``, less 1/m of that of the others; ``[R, B]``."""
+    """1/n of the sum of the values ``[R, N]`` marked in ``first [B, N]``, less 1/m of the others': ``[R, B]``."""
     return values @ first.to(values).T * (1 / n + 1 / m) - values.sum(-1, keepdim=True) / m
 
 
