@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D, IdentityTransform, TransformedPath
 
 DPI = 100
@@ -95,4 +95,6 @@ def _heights(size: float, weight: str, families: tuple[str, ...]) -> tuple[float
 def _outline(text: str, size: float, weight: str, families: tuple[str, ...]) -> Path:
     if not text.strip():
         return Path(np.empty((0, 2)))
-    return TextPath((0, 0), text, size=size * DPI / 72, prop=FontProperties(weight=weight))
+    # A TextPath would take what stands between dollars for mathematics.
+    vertices, codes = text_to_path.get_text_path(FontProperties(weight=weight), text)
+    return Path(np.asarray(vertices) * (size * DPI / 72 / text_to_path.FONT_SCALE), codes)

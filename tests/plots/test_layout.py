@@ -1,13 +1,16 @@
-"""Names that are too long for a figure."""
+"""Names that are too long for a figure, and those that look like something else."""
 
 from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from lightning_separation.plots import information_plane
-from lightning_separation.plots._layout import shorten
+from lightning_separation.plots import information_plane, separation_depth
+from lightning_separation.plots._layout import add_axes, new_figure, shorten
+from lightning_separation.plots._text import font_families, width_of, write
 from tests.plots.test_henze_penrose import assert_legible, texts
 
 
@@ -63,3 +66,23 @@ def test_every_layer_of_a_transformer_has_its_name_in_the_information_plane() ->
     figure = information_plane(x, y)
     assert len(set(texts(figure, "layer"))) == 30
     assert_legible(figure)
+
+
+@pytest.mark.parametrize("name", ["a$y_1$", r"$\frac$", "$1 to $5", r"\$", "$"])
+def test_dollars_are_drawn_as_they_are(name: str) -> None:
+    """Not as mathematics, whatever the user's settings are: each letter has its own width."""
+    size = 12.0
+    font = (size, "normal", font_families())
+    wide = width_of(name, *font)
+    assert wide > 0.7 * sum(width_of(letter, *font) for letter in name)
+    figure = new_figure(200, 100)
+    write(add_axes(figure, 10, 10, 180, 80), 0, 0.5, name, fontsize=size)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    inked = np.flatnonzero((np.asarray(canvas.buffer_rgba())[..., :3] < 200).any((0, 2)))
+    assert inked.max() + 1 - 10 == pytest.approx(wide, abs=2)
+
+
+def test_layers_with_dollars_are_drawn() -> None:
+    layers = [r"$\frac$", "a$y_1$", "_{"]
+    assert_legible(separation_depth({0: dict.fromkeys(layers, 0.5)}, title=r"$\frac$"))
