@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
@@ -19,6 +19,7 @@ from .analyses import Analysis
 from .analyses.base import load_states, possible, states
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
+from .capture.dataset_index import place
 from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
@@ -59,9 +60,9 @@ class SeparationMonitor(Callback):
             y, label(s) or target(s). False: there are no classes.
         class_names: Names of classes 0, 1, ...
         splits: Which data to analyse: ``("val",)``, or ``("val", "train")``: also as many samples of each class of the
-            training data, read from the training loader's dataset and run through ``validation_step`` up to the
-            network's answer, in the modes of validation. Tags then begin with ``<name>_train``;
-            ``<name>_gap/<layer>`` is the difference in separation.
+            training data, in the modes of validation. They are read by a process of their own; what the network is
+            given is found on a copy of the module, whose ``validation_step`` is left when it calls the network. Tags
+            then begin with ``<name>_train``; ``<name>_gap/<layer>`` is the difference in separation.
         pooling: ``"mean"`` or ``"max"``: how layers whose rows differ in length (sequences) get equal ones.
         emit: Which of ``"scalars"``, ``"histograms"``, ``"figures"``, ``"tables"``, ``"dashboard"`` (a layout of
             TensorBoard's Custom Scalars page, unless there is one) go to the loggers; None: all.
@@ -130,6 +131,7 @@ class SeparationMonitor(Callback):
         kinds = [emit] if isinstance(emit, str) else emit
         for kind in kinds or ():
             check_choice("emit", kind, KINDS)
+        splits = [splits] if isinstance(splits, str) else splits
         for split in splits:
             check_choice("splits", split, ("val", "train"))
         if "val" not in splits:
@@ -168,7 +170,7 @@ class SeparationMonitor(Callback):
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._notes: list[str] = []  # of the record in the making
         self._said: set[tuple[str, str]] = set()
-        self._described: set[Path] = set()  # folders that have a run.json
+        self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
         self._laid_out: set[str] = set()  # tags that a dashboard may show
         self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
 
@@ -322,8 +324,8 @@ class SeparationMonitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same samples and curves."""
         self._sample.load_state_dict(state_dict["sample"])
-        self._training_sample.load_state_dict(state_dict["training_sample"])
-        for split, state in state_dict["presenters"].items():
+        self._training_sample.load_state_dict(state_dict.get("training_sample", {}))
+        for split, state in state_dict.get("presenters", {}).items():
             if split in self._presenters:
                 self._presenters[split].load_state_dict(state)
         self._analysed = dict(state_dict["analysed"])
@@ -382,14 +384,17 @@ class SeparationMonitor(Callback):
         except NothingCapturedError as error:
             self._report(self.name, str(error))
             return
+        place(snapshot, _validation_loader(trainer, self.dataloader_idx))
         due = self._due_analyses(trainer)
         record = self._analyse(trainer, snapshot, due)
         shown = self._present(record)
         records = [record]
         if "train" in self.splits and not trainer.testing:
-            self._notes = []
-            training = self._training_sample.snapshot(trainer, pl_module, self._capture, snapshot, progress)
+            training = self._training_sample.snapshot(
+                trainer, pl_module, self._capture, snapshot, self.dataloader_idx, progress
+            )
             if training is not None:
+                self._notes = []
                 records.append(self._analyse(trainer, training, due))
                 shown += [*self._present(records[-1]), gap.display(record, records[-1], self.name)]
         self._show(trainer, pl_module, shown, record.step)
@@ -458,11 +463,11 @@ class SeparationMonitor(Callback):
         if folder is None or not trainer.is_global_zero or not records:
             return
         try:
-            if folder not in self._described:
-                if self._fresh and records[0].stage == "fit":
-                    forget_fit(folder)
+            if self._fresh and records[0].stage == "fit" and folder not in self._described:
+                forget_fit(folder)
+            if self._described.get(folder) != self._training_sample.indices:
                 save_run_info(folder, self._run_info(pl_module, records[0]))
-                self._described.add(folder)
+                self._described[folder] = self._training_sample.indices
             for record in records:
                 save_record(folder, record)
         except OSError as error:
@@ -539,6 +544,14 @@ def _logged_step(trainer: Trainer) -> int:
     """Where Lightning's own ``log`` puts this validation's metrics on the x axis."""
     loop = trainer.fit_loop.epoch_loop
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def _validation_loader(trainer: Trainer, index: int) -> Any:
+    """The loader whose pass is over; None if it cannot be told."""
+    loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    loaders = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
+    loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
+    return loaders[index] if index < len(loaders) else None
 
 
 def _shows_progress(trainer: Trainer) -> bool:

@@ -15,6 +15,7 @@ from .analyses import Analysis
 from .analyses.base import begun_anew, possible
 from .capture import Capture, Sample, select_layers
 from .capture.buffers import Pooling
+from .capture.dataset_index import place
 from .capture.restore import unchanged
 from .capture.structures import first_tensor
 from .capture.targets import TargetFn
@@ -105,6 +106,7 @@ def analyze(
                 network(*args, **kwargs)
                 capture.after_batch()
             snapshot = capture.finish()
+            place(snapshot, dataloader)
             findings = {analysis.name: analysis.compute(snapshot) for analysis in possible(chosen, snapshot)}
     finally:
         capture.stop()

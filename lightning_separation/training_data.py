@@ -1,31 +1,35 @@
 """A sample of the training data, and the network's answer to it, beside the training loop.
 
-The loop's own loader, its workers and its random numbers are left alone: the samples are read from its dataset in this
-process. The network is reached as in validation, through the user's ``validation_step``; that is left as soon as the
-network has answered, so that no metric of the user's sees these samples.
+The loop's own loader is left alone: samples are read by a worker process of this module's own, from those that the
+loader's sampler can give, so that neither the dataset nor a random number of the loop's sees it. What the network would
+be given in validation is found on a copy of the LightningModule, whose ``validation_step`` is left when it gets there;
+then the network itself is run on that.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
+from traceback import clear_frames
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from .capture import Capture, NothingCapturedError, Sample, Snapshot
+from .capture import Capture, Sample, Snapshot
+from .capture.dataset_index import in_order, indices_given, original_indices
+from .capture.recorder import Call
 from .capture.restore import unchanged
-from .capture.structures import all_tensors
+from .capture.structures import all_tensors, map_tensors
 from .capture.targets import NoClassesError, as_labels, batch_target
+from .errors import MonitorError
 
-_MOST_READ = 20  # times as many samples as are wanted, in search of rare classes
+_MOST_READ = 10  # times as many samples as are wanted, in search of rare classes
 
 
 class NoTrainingDataError(Exception):
@@ -35,18 +39,21 @@ class NoTrainingDataError(Exception):
 class TrainingSample:
     """The same samples of the training data at every analysed epoch: as many of each class as of the validation data.
 
-    Separations can only be compared at equal numbers of samples. The order in which the dataset is searched is random,
-    as datasets are often sorted; what is drawn at random in reading (augmentations) is drawn once.
+    Separations can only be compared at equal numbers of samples. The order of the search is random, as datasets are
+    often sorted; what is drawn at random in reading (augmentations) is drawn once.
 
     Attributes:
-        indices: Into the training dataset, ascending; empty until chosen.
+        indices: Into the training loader's dataset, ascending; empty until chosen.
         labels: Their classes; None without classes.
     """
 
     def __init__(self) -> None:
         self.indices: list[int] = []
         self.labels: list[int] | None = None
+        self._loader: DataLoader | None = None  # whose samples are held
         self._batches: list[Any] = []
+        self._notes: list[str] = []
+        self._failed: tuple[Any, str] = (None, "")  # with which dataset, and why
 
     def snapshot(
         self,
@@ -54,6 +61,7 @@ class TrainingSample:
         module: LightningModule,
         capture: Capture,
         validation: Snapshot,
+        dataloader_idx: int = 0,
         shows_progress: bool = False,
     ) -> Snapshot | None:
         """What the network makes of the samples now.
@@ -63,32 +71,24 @@ class TrainingSample:
             module: In the modes that the validation gave it.
             capture: Of the validation, finished.
             validation: What it left.
+            dataloader_idx: Which validation loader the samples are treated like.
             shows_progress: Whether long work on the snapshot may show a bar.
 
         Returns:
             None, and that is reported, if there is no such sample.
         """
         try:
-            loader = training_loader(trainer)
-            if not self.indices:
-                self._choose(loader, capture, validation)
-            batches = self._read_once(loader, capture.budget)
-            sample = Sample(len(self.indices), len(self.indices))
-            at, why = list(range(len(self.indices))), validation.no_classes
-            sample.load_state_dict({"positions": at, "labels": self.labels, "no_classes": why})
-            training = capture.of_other_data(sample, "train")
-            training.start()
-            try:
-                _show(trainer, module, batches, training)
-                found = training.finish(trainer.precision_plugin.forward_context, shows_progress)
-            finally:
-                training.stop()
-        except (NoTrainingDataError, NothingCapturedError) as error:
-            capture.report("train", f"no sample of the training data is analysed: {error}")
+            _check_weights(validation, capture)
+            self._read(trainer, capture, validation)
+            for note in self._notes:
+                capture.report("train", note)
+            return self._show(trainer, module, capture, validation, dataloader_idx, shows_progress)
+        except MonitorError:
+            raise
+        except Exception as error:  # the user's dataset, sampler, collate_fn or step may raise anything
+            told = str(error) if isinstance(error, NoTrainingDataError) else repr(error)
+            capture.report("train", f"no sample of the training data is analysed: {told}")
             return None
-        found.positions = torch.tensor(self.indices)
-        found.beside = validation
-        return found
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to find the same samples again."""
@@ -96,140 +96,287 @@ class TrainingSample:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the choice of an earlier run."""
-        self.indices, self.labels, self._batches = list(state["indices"]), state["labels"], []
+        self.__init__()  # type: ignore[misc]
+        self.indices, self.labels = list(state.get("indices", [])), state.get("labels")
 
-    def _choose(self, loader: DataLoader, capture: Capture, validation: Snapshot) -> None:
-        left = Counter(dict(zip(validation.labels.tolist(), validation.counts.tolist(), strict=True)))
-        order = torch.randperm(
-            len(loader.dataset),  # type: ignore[arg-type]
-            generator=torch.Generator().manual_seed(capture.seed),
-        ).tolist()
-        if not left:
-            self.indices, self.labels = sorted(order[: len(validation.positions)]), None
+    def _read(self, trainer: Trainer, capture: Capture, validation: Snapshot) -> None:
+        """Hold the samples, unless those of this dataset are held."""
+        loader = training_loader(trainer)
+        if loader is None and not self._batches:
+            raise NoTrainingDataError("they are not known here: in a fit they are, or with a datamodule")
+        if loader is None or (self._loader is not None and loader.dataset is self._loader.dataset and self._batches):
             return
-        order = order[: _MOST_READ * left.total()]
-        searched = iter(order)
+        if loader.dataset is self._failed[0]:
+            raise NoTrainingDataError(self._failed[1])
+        _check(loader)
+        again = self._loader is not None
+        self._loader, self._batches, self._notes = loader, [], []
+        try:
+            if not self._is_still_there(loader, capture):
+                self._choose(trainer, loader, capture, validation)
+            self._hold(loader, capture.budget)
+        except Exception as error:
+            told = str(error) if isinstance(error, NoTrainingDataError) else repr(error)
+            self._failed, self._batches = (loader.dataset, told), []
+            raise
+        if again:
+            self._notes.append("the training dataset is another object than before: its samples are read anew")
+
+    def _is_still_there(self, loader: DataLoader, capture: Capture) -> bool:
+        """Whether samples that were chosen before, perhaps in another run, are in the dataset."""
+        if not self.indices or self.indices[-1] >= len(loader.dataset):  # type: ignore[arg-type]
+            return False
+        if self.labels is None:
+            return True
+        found = [label for _, labels in _labelled(loader, self.indices, capture) for label in labels]
+        return found == self.labels
+
+    def _choose(self, trainer: Trainer, loader: DataLoader, capture: Capture, validation: Snapshot) -> None:
+        given = indices_given(loader)
+        batches, size = trainer.num_training_batches, _batch_size(loader)
+        if batches < len(loader) and in_order(loader):
+            given = given[: int(batches) * size]
+        elif batches < len(loader):
+            told = f"the loop takes {batches} of {len(loader)} batches, shuffled"
+            self._notes.append(f"{told}: the sample may hold some that were not trained on")
+        order = torch.randperm(len(given), generator=torch.Generator().manual_seed(capture.seed)).tolist()
+        left = Counter(dict(zip(validation.labels.tolist(), validation.counts.tolist(), strict=True)))
+        if not left:
+            self.indices, self.labels = sorted(given[i] for i in order[: len(validation.positions)]), None
+            return
+        searched = [given[i] for i in order[: _MOST_READ * left.total()]]
         chosen: dict[int, int] = {}
-        for batch in _read(loader, order):
-            for label in _labels(batch, capture).tolist():
-                index = next(searched)
+        for indices, labels in _labelled(loader, searched, capture):
+            for index, label in zip(indices, labels, strict=True):
                 if left[label] > 0:
                     chosen[index] = label
                     left[label] -= 1
             if left.total() == 0:
                 break
         if not chosen:
-            raise NoTrainingDataError("none of the samples is of a class of the validation data")
+            raise NoTrainingDataError(f"none of {len(searched)} samples is of a class of the validation data")
         self.indices = sorted(chosen)
         self.labels = [chosen[index] for index in self.indices]
         if missing := +left:
             told = ", ".join(f"{label} ({count})" for label, count in sorted(missing.items()))
-            capture.report("train", f"fewer samples than in the validation of classes {told}, found in {len(order)}")
+            self._notes.append(f"fewer samples than in the validation of classes {told}, searched {len(searched)}")
 
-    def _read_once(self, loader: DataLoader, most_bytes: int) -> list[Any]:
-        if not self._batches:
-            batches, held = [], 0
-            for batch in _read(loader, self.indices):
-                held += sum(tensor.nbytes for tensor in all_tensors(batch))
-                if held > most_bytes:
-                    sizes = f"the first samples need {held:,} bytes, max_memory leaves {most_bytes:,}"
-                    raise NoTrainingDataError(f"{sizes}: raise it, or take fewer samples")
-                batches.append(batch)
-            self._batches = batches
-        return self._batches
+    def _hold(self, loader: DataLoader, most_bytes: int) -> None:
+        held = 0
+        for batch in _batches_of(loader, self.indices):
+            held += sum(tensor.nbytes for tensor in all_tensors(batch))
+            if held > most_bytes:
+                sizes = f"the first samples need {held:,} bytes, max_memory leaves {most_bytes:,}"
+                raise NoTrainingDataError(f"{sizes}: raise it, or take fewer samples")
+            self._batches.append(batch)
+
+    def _show(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        capture: Capture,
+        validation: Snapshot,
+        dataloader_idx: int,
+        shows_progress: bool,
+    ) -> Snapshot:
+        """Let the network see the samples, while another capture watches."""
+        assert self._loader is not None
+        sample, networks = Sample(len(self.indices), len(self.indices)), capture.networks or {}
+        at, why = list(range(len(self.indices))), validation.no_classes
+        sample.load_state_dict({"positions": at, "labels": self.labels, "no_classes": why})
+        training = capture.of_other_data(sample, "train")
+        batches = [_transferred(trainer, module, batch) for batch in self._batches]
+        calls = list(_validation_calls(trainer, module, batches, networks, dataloader_idx))
+        training.start()
+        try:
+            with unchanged(module), trainer.precision_plugin.forward_context():
+                for batch, called in zip(batches, calls, strict=True):
+                    training.before_batch(batch)
+                    _run(networks, called)
+                    training.after_batch()
+            found = training.finish(trainer.precision_plugin.forward_context, shows_progress)
+        finally:
+            training.stop()
+        found.positions = torch.tensor(original_indices(self._loader.dataset, self.indices))
+        found.indexed, found.beside = True, validation
+        return found
 
 
-def training_loader(trainer: Trainer) -> DataLoader:
-    """The training loop's loader, whose dataset can be read by index.
+def training_loader(trainer: Trainer) -> DataLoader | None:
+    """The training loop's loader; None if it is not known.
 
     Raises:
-        NoTrainingDataError: If it is not known, there are several, or they cannot be read so.
+        NoTrainingDataError: If there are several.
     """
     loader: Any = trainer.train_dataloader
     if loader is None and (data := getattr(trainer, "datamodule", None)) is not None:
         loader = data.train_dataloader()
-    if loader is None:
-        raise NoTrainingDataError("they are not known here: in a fit, or with a datamodule, they are")
-    if not isinstance(loader, DataLoader):
+    parts = list(loader.values()) if isinstance(loader, Mapping) else loader
+    if isinstance(parts, list | tuple) and len(parts) == 1:
+        (loader,) = parts
+    if loader is not None and not isinstance(loader, DataLoader):
         raise NoTrainingDataError(f"there is not one DataLoader, but a {type(loader).__name__}")
+    return loader
+
+
+def _check_weights(validation: Snapshot, capture: Capture) -> None:
+    """Raise NoTrainingDataError unless the network would still give what it gave in the validation."""
+    if not validation.has_same_weights:
+        told = "the weights are no longer those of the validation"
+        raise NoTrainingDataError(f"{told} (a callback that averages them? list it after the monitor)")
+    if len(capture.networks or {}) == 1:
+        try:
+            validation.check_replay()
+        except ValueError as error:
+            raise NoTrainingDataError(str(error)) from None
+
+
+def _check(loader: DataLoader) -> None:
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         raise NoTrainingDataError("the dataset is iterable: no sample can be read by its index")
     if loader.batch_sampler is None:
         raise NoTrainingDataError("the dataset makes its batches itself (batch_size=None)")
-    return loader
 
 
-def _show(trainer: Trainer, module: LightningModule, batches: list[Any], capture: Capture) -> None:
-    """Let the network see batches as the user's ``validation_step`` gives them to it, while a capture watches."""
-    several = len(trainer.num_val_batches) > 1
-    takes_index = is_param_in_hook_signature(module.validation_step, "batch_idx", min_args=2)
-    for index, batch in enumerate(batches):
-        batch = trainer.precision_plugin.convert_input(batch)
-        batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
-        batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-        capture.before_batch(batch)
-        others = [0] if several else []
-        with unchanged(module), trainer.precision_plugin.val_step_context(), _silent(module):
-            try:
-                with _left_after(capture.networks or {}):
-                    module.validation_step(batch, *([index] if takes_index else []), *others)
-            except Exception as error:
-                raise NoTrainingDataError(f"validation_step does not take a training batch: {error!r}") from error
-        capture.after_batch()
+def _batch_size(loader: DataLoader) -> int:
+    return int(loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 32)
 
 
-def _labels(batch: Any, capture: Capture) -> Tensor:
-    try:
-        return as_labels(batch_target(batch, capture.target_fn))
-    except NoClassesError as error:
-        raise NoTrainingDataError(str(error)) from None
+def _batches_of(loader: DataLoader, indices: list[int]) -> Iterator[Any]:
+    """Samples of a loader's dataset in its batches; what is drawn at random is always the same.
 
+    They are read in a process of their own: what reading changes in the dataset, or opens, stays there. Where that does
+    not work (files that the loop has opened in this process, data on a GPU) they are read as the loop reads them.
+    """
 
-def _read(loader: DataLoader, indices: list[int]) -> Iterator[Any]:
-    """Samples of a loader's dataset in its batches; what is drawn at random is the same every time."""
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002  # that of the user's dataset
+    def read(some: list[int], workers: int) -> Iterator[Any]:
+        return iter(
+            DataLoader(
+                Subset(loader.dataset, some),
+                batch_size=_batch_size(loader),
+                collate_fn=loader.collate_fn,
+                num_workers=workers,
+                multiprocessing_context=loader.multiprocessing_context if workers else None,
+                worker_init_fn=loader.worker_init_fn,
+                generator=torch.Generator().manual_seed(0),
+            )
+        )
+
+    workers = 1
+    if loader.num_workers == 0:
+        try:
+            next(read(indices[:1], workers))
+        except Exception as error:  # of the user's dataset, or of what it is in
+            clear_frames(error.__traceback__)  # or the process is waited for, for seconds, when they are collected
+            workers = 0
     torch.manual_seed(0)
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 32
-    yield from DataLoader(Subset(loader.dataset, indices), batch_size=size, collate_fn=loader.collate_fn)
+    try:
+        yield from read(indices, workers)
+    except Exception as error:
+        clear_frames(error.__traceback__)
+        raise
 
 
-class _AllAnsweredError(BaseException):
+def _labelled(loader: DataLoader, indices: list[int], capture: Capture) -> Iterator[tuple[list[int], list[int]]]:
+    """Indices and classes of samples, batch by batch."""
+    start, size = 0, _batch_size(loader)
+    for batch in _batches_of(loader, indices):
+        try:
+            labels = as_labels(batch_target(batch, capture.target_fn)).tolist()
+        except NoClassesError as error:
+            raise NoTrainingDataError(str(error)) from None
+        part = indices[start : start + size]
+        if len(labels) != len(part):
+            raise NoTrainingDataError(f"collate_fn makes {len(labels)} of {len(part)} samples: which is which?")
+        yield part, labels
+        start += size
+
+
+def _transferred(trainer: Trainer, module: LightningModule, batch: Any) -> Any:
+    """A batch as ``validation_step`` gets it."""
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+
+def _validation_calls(
+    trainer: Trainer,
+    module: LightningModule,
+    batches: list[Any],
+    networks: Mapping[str, nn.Module],
+    dataloader_idx: int,
+) -> Iterator[dict[str, Call]]:
+    """What each network is called with first when ``validation_step`` sees a batch.
+
+    The step is that of a copy, and is left as soon as all networks have been called: what it changes, in weights,
+    metrics or anything else that the module holds, is gone with the copy.
+
+    Raises:
+        NoTrainingDataError: If the module cannot be copied, the step fails, or it calls no network.
+    """
+    try:
+        twin = deepcopy(module)  # it knows no Trainer, so it cannot log
+    except Exception as error:
+        raise NoTrainingDataError(f"the LightningModule cannot be copied: {error!r}") from error
+    twin.__dict__.update(log=_nothing, log_dict=_nothing)
+    for part in twin.modules():
+        part._forward_hooks.clear()  # they may belong to somebody who counts
+    takes_index = is_param_in_hook_signature(twin.validation_step, "batch_idx", min_args=2)
+    several = len(trainer.num_val_batches) > 1
+    with unchanged(twin), trainer.precision_plugin.val_step_context():
+        for index, batch in enumerate(batches):
+            arguments = [*([index] if takes_index else []), *([dataloader_idx] if several else [])]
+            with _left_when_called({name: twin.get_submodule(name) for name in networks}) as called:
+                try:
+                    twin.validation_step(map_tensors(torch.clone, batch), *arguments)
+                except Exception as error:
+                    raise NoTrainingDataError(
+                        f"validation_step does not take a training batch outside of the loop: {error!r}"
+                    ) from error
+            if not called:
+                raise NoTrainingDataError("validation_step calls no network for a training batch")
+            yield called
+
+
+def _run(networks: Mapping[str, nn.Module], called: Mapping[str, Call]) -> None:
+    try:
+        for name, (args, kwargs) in called.items():
+            networks[name](*args, **kwargs)
+    except Exception as error:
+        told = "the network does not take what validation_step makes of a training batch"
+        raise NoTrainingDataError(f"{told}: {error!r}") from error
+
+
+class _AllCalledError(BaseException):
     """Leaves a step; no ``except Exception`` of the user's stops it."""
 
 
 @contextmanager
-def _left_after(networks: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Leave the block when every network has returned once."""
-    waiting = set(networks)
+def _left_when_called(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, Call]]:
+    """Leave the block when every network is called; yields with what, by name."""
+    called: dict[str, Call] = {}
 
-    def returned(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            waiting.discard(name)
-            if not waiting:
-                raise _AllAnsweredError
+    def seen(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if name not in called:
+                called[name] = Call(*map_tensors(torch.clone, (args, kwargs)))
+            if len(called) == len(networks):
+                raise _AllCalledError
 
         return hook
 
-    handles = [network.register_forward_hook(returned(name)) for name, network in networks.items()]
+    handles = [
+        network.register_forward_pre_hook(seen(name), with_kwargs=True, prepend=True)
+        for name, network in networks.items()
+    ]
     try:
-        yield
-    except _AllAnsweredError:
+        yield called
+    except _AllCalledError:
         pass
     finally:
         for handle in handles:
             handle.remove()
 
 
-@contextmanager
-def _silent(module: LightningModule) -> Iterator[None]:
-    """Whatever the step logs before it calls the network is not logged."""
-
-    def nothing(*_: Any, **__: Any) -> None:
-        pass
-
-    module.__dict__.update(log=nothing, log_dict=nothing)
-    try:
-        yield
-    finally:
-        del module.__dict__["log"], module.__dict__["log_dict"]
+def _nothing(*_: Any, **__: Any) -> None:
+    """Instead of the module's ``log``."""

@@ -66,6 +66,9 @@ class LabelSuspects(LayerAnalysis):
         if len(snapshot.labels) < 2:
             snapshot.report(self.name, f"it needs two classes; seen: {', '.join(snapshot.class_names)}")
             return Findings(self.axes, {})
+        if not snapshot.indexed:
+            told = "the loader does not give its dataset in order: samples are named by their place in the loader"
+            snapshot.report(self.name, told, harmless=True)
         found = super().compute(snapshot)
         samples = {"sample_index": snapshot.positions, "sample_class": snapshot.target}
         return Findings(self.axes, {**found, ALL_LAYERS: samples} if found else {})

@@ -51,8 +51,9 @@ class Snapshot:
         no_classes: Why there are no classes; empty if there are.
         values: ``[N, ...]`` what the network is to predict, on the CPU, where that is no class; None if it is, or is
             not known.
-        positions: ``[N]`` int64 position of each sample among all that the loader gives: its index in the dataset,
-            unless the loader shuffles.
+        positions: ``[N]`` int64 index of each sample in the dataset (under any ``Subset``), if that is known; else its
+            position among all that the loader gives.
+        indexed: Whether they are indices in the dataset.
         split: ``"val"``, ``"train"`` or ``"test"``.
         beside: Of a sample of the training data the validation's snapshot in the same epoch; else None.
     """
@@ -75,6 +76,7 @@ class Snapshot:
     ) -> None:
         self.split = split
         self.positions = torch.arange(sum(recorder.batch_rows)) if positions is None else positions
+        self.indexed = False
         self.beside: Snapshot | None = None
         self.seed, self.shows_progress = seed, shows_progress
         self.no_classes, self.values = no_classes, values
@@ -182,6 +184,11 @@ class Snapshot:
         """Bytes that activations may take while the network is run again."""
         return self._recorder.budget
 
+    @property
+    def has_same_weights(self) -> bool:
+        """Whether the parameters are now what they were in the pass."""
+        return torch.equal(self._recorder.weights, weights_sizes(self.root))
+
     def check_replay(self, *, with_pass: bool = False) -> None:
         """Make sure that the network, run again, gives what it gave in the pass.
 
@@ -195,7 +202,7 @@ class Snapshot:
             ValueError: If it does not, with the reason.
         """
         if self._differs is None:
-            if not torch.equal(self._recorder.weights, weights_sizes(self.root)):
+            if not self.has_same_weights:
                 raise ValueError(
                     "the network's weights are no longer those of the validation (a callback that averages them?)"
                 )

@@ -1,14 +1,25 @@
 """The training data's sample: the right numbers, as many as of the validation data, and nothing disturbed."""
 
+import os
 import random
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import LightningDataModule, seed_everything
+from pytorch_lightning import Callback, LightningDataModule, seed_everything
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_separation import (
@@ -301,7 +312,7 @@ def test_a_step_that_does_not_take_training_batches_is_said(tmp_path):
             x, y = blobs(seed=1)[index]
             return x.tile(2), y, x
 
-    with pytest.warns(UserWarning, match="validation_step does not take a training batch: RuntimeError"):
+    with pytest.warns(UserWarning, match="the network does not take what validation_step makes of a .* RuntimeError"):
         _, run, module = watched(tmp_path, Strange(), loader(Views()), monitor=SeparationMonitor(**BOTH))
     assert run.epochs == [0, 1]
     assert hooks(module) == 0
@@ -312,7 +323,7 @@ def test_training_data_of_other_classes_and_too_large_ones(tmp_path):
     x, y = blobs(seed=1).tensors
     other = ConcatDataset([TensorDataset(x[:20], y[:20] % 1 + 2)])
     val = Subset(blobs(), [i for i in range(60) if blobs()[i][1] < 2])
-    with pytest.warns(UserWarning, match="none of the samples is of a class of the validation data"):
+    with pytest.warns(UserWarning, match="none of 20 samples is of a class of the validation data"):
         watched(tmp_path / "a", train=loader(other), val=loader(val), monitor=SeparationMonitor(**BOTH), max_epochs=1)
     big = TensorDataset(torch.randn(60, 6), torch.arange(60) % 3, torch.randn(60, 10_000))
 
@@ -349,3 +360,296 @@ def test_validation_must_be_among_the_splits():
         SeparationMonitor(splits=("train",))
     with pytest.raises(ValueError, match="splits"):
         SeparationMonitor(splits=("val", "test"))
+
+
+def same_training(root, make, train=None, *, val=None, callbacks=(), **settings):
+    """Weights, validation loss and the module after fits without and with the training sample."""
+    found = []
+    for splits in (("val",), ("val", "train")):
+        seed_everything(3, verbose=False)
+        module, monitor = make(), SeparationMonitor(splits=splits, emit=["scalars"], analyses=[HenzePenrose()])
+        t = trainer(root / str(len(splits)), monitor, *callbacks, num_sanity_val_steps=0, **settings)
+        t.fit(module, loader(blobs(seed=1), shuffle=True) if train is None else train(), val or loader(blobs()))
+        found.append((module, t))
+    (plain, t), (watched_too, t2) = found
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), watched_too.parameters(), strict=True))
+    assert t.callback_metrics["val_loss"] == t2.callback_metrics["val_loss"]
+    assert hooks(watched_too) == 0
+    return plain, watched_too, load_run(t2.log_dir)
+
+
+class TogglesGradients(Classifier):
+    def validation_step(self, batch, batch_idx):
+        self.net.requires_grad_(False)
+        loss = self.loss(self.net(batch[0]), batch[1])
+        self.net.requires_grad_(True)
+        self.log("val_loss", loss)
+
+
+class Swaps(Classifier):
+    """Exchanges its weights for others while it validates."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = [torch.zeros_like(p) for p in self.net.parameters()]
+
+    def swap(self):
+        with torch.no_grad():
+            for p, other in zip(self.net.parameters(), self.others, strict=True):
+                kept = p.clone()
+                p.copy_(other)
+                other.copy_(kept)
+
+    def validation_step(self, batch, batch_idx):
+        self.swap()
+        loss = self.loss(self.net(batch[0]), batch[1])
+        self.swap()
+        self.log("val_loss", loss)
+
+
+class Keeps(Classifier):
+    """Has state of every kind that a step can change before it calls the network."""
+
+    def __init__(self):
+        super().__init__()
+        self.tensor, self.array = torch.zeros(()), np.zeros(1)
+        self.queue, self.nested = deque(), {"list": [[]]}
+        self.accuracy = MulticlassAccuracy(3)
+
+    def validation_step(self, batch, batch_idx):
+        self.tensor += 1
+        self.array += 1
+        self.queue.append(1)
+        self.nested["list"][0].append(1)
+        self.accuracy.update(batch[1], batch[1])
+        self.log("val_loss", self.loss(self.net(batch[0]), batch[1]))
+
+    def state(self):
+        counted = self.accuracy.tp.sum().item() if hasattr(self.accuracy, "tp") else 0
+        return self.tensor.item(), self.array.item(), len(self.queue), len(self.nested["list"][0]), counted
+
+
+class Sometimes(Classifier):
+    """Calls a second network in its first batch only."""
+
+    def __init__(self):
+        super().__init__()
+        self.probe = nn.Linear(3, 2)
+        self.seen = torch.zeros(())
+
+    def validation_step(self, batch, batch_idx):
+        scores = self.net(batch[0])
+        if batch_idx == 0:
+            self.probe(scores)
+        self.seen += len(scores)
+        self.log("val_loss", self.loss(scores, batch[1]))
+
+
+@pytest.mark.parametrize("make", [TogglesGradients, Swaps, Keeps, Sometimes])
+def test_steps_that_change_what_they_hold_change_it_as_without(tmp_path, make):
+    odd = loader(blobs(per_class=25))  # five batches
+    plain, watched_too, run = same_training(tmp_path, make, val=odd, max_epochs=3)
+    if make is Keeps:
+        assert plain.state() == watched_too.state()
+    if make is Sometimes:
+        assert plain.seen == watched_too.seen
+    if make is Swaps:  # the weights that were validated are gone
+        assert run.train is None
+        assert any("another output than in the validation" in note for note in run.records[0].notes)
+    else:
+        assert run.train.epochs == [0, 1, 2]
+
+
+class OwnGenerator(Dataset):
+    def __init__(self):
+        self.data, self.generator = blobs(seed=1), np.random.default_rng(0)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        x, y = self.data[index]
+        return x + self.generator.random(dtype=np.float32), y
+
+
+class OpensOnce(OwnGenerator):
+    """As files are opened by a worker when it first needs them."""
+
+    opened = None
+
+    def __getitem__(self, index):
+        self.opened = self.opened or os.getpid()
+        if self.opened != os.getpid():
+            raise RuntimeError("opened in another process")
+        return self.data[index]
+
+
+@pytest.mark.parametrize("make, workers", [(OwnGenerator, 0), (OwnGenerator, 1), (OpensOnce, 0), (OpensOnce, 1)])
+def test_datasets_with_state_do_not_see_it(tmp_path, make, workers):
+    train = lambda: loader(make(), shuffle=True, num_workers=workers)  # noqa: E731
+    _, _, run = same_training(tmp_path, Classifier, train)
+    assert run.train.epochs == [0, 1]
+
+
+def test_only_what_the_sampler_gives_and_the_loop_takes(tmp_path):
+    allowed = list(range(0, 60, 2))
+    given = loader(blobs(seed=1), sampler=SubsetRandomSampler(allowed))
+    _, run, _ = watched(tmp_path / "subset", train=given)
+    assert set(run.info["training_sample"]) <= set(allowed)
+    repeated = WeightedRandomSampler([1.0] * 10 + [0.0] * 50, 200, generator=torch.Generator().manual_seed(0))
+    monitor = SeparationMonitor(**BOTH)
+    with pytest.warns(UserWarning, match="fewer samples"):
+        _, run, _ = watched(tmp_path / "weighted", train=loader(blobs(seed=1), sampler=repeated), monitor=monitor)
+    assert set(run.info["training_sample"]) <= set(range(10))
+    many = TensorDataset(*(part.repeat_interleave(2, 0) for part in blobs(per_class=30, seed=1).tensors))
+    settings = {"monitor": SeparationMonitor(**BOTH), "limit_train_batches": 1}
+    with pytest.warns(UserWarning, match="fewer samples"):
+        _, run, _ = watched(tmp_path / "few", train=loader(many), **settings)
+    assert set(run.info["training_sample"]) <= set(range(16))
+    with pytest.warns(UserWarning, match="shuffled: the sample may hold some that were not trained on"):
+        watched(
+            tmp_path / "some", train=loader(many, shuffle=True), **{**settings, "monitor": SeparationMonitor(**BOTH)}
+        )
+
+
+def averaging():
+    class Averages(Callback):
+        """Validates averaged weights, as EMA callbacks do."""
+
+        def on_validation_start(self, trainer, pl_module):
+            self.kept = [p.detach().clone() for p in pl_module.parameters()]
+            self._scale(pl_module, [0.5 * p for p in self.kept])
+
+        def on_validation_epoch_end(self, trainer, pl_module):
+            self._scale(pl_module, self.kept)
+
+        def _scale(self, pl_module, weights):
+            with torch.no_grad():
+                for p, weight in zip(pl_module.parameters(), weights, strict=True):
+                    p.copy_(weight)
+
+    return Averages()
+
+
+def test_averaged_weights_are_not_compared_with_others(tmp_path):
+    for order, known in (("before", False), ("after", True)):
+        monitor, averages = SeparationMonitor(**BOTH), averaging()
+        callbacks = [averages, monitor] if order == "before" else [monitor, averages]
+        t = trainer(tmp_path / order, *callbacks, num_sanity_val_steps=0)
+        t.fit(Classifier(), loader(blobs(seed=1)), loader(blobs()))
+        run = load_run(t.log_dir)
+        assert run.epochs == [0, 1]
+        assert (run.train is not None) == known
+        assert known or "weights are no longer those of the validation" in run.records[0].notes[-1]
+
+
+def test_other_training_data_are_read_anew(tmp_path):
+    monitor = SeparationMonitor(**BOTH)
+
+    def inputs(seed):
+        monitor.dirpath = tmp_path / str(seed)
+        t = trainer(tmp_path, monitor, logger=False)
+        t.validate(Classifier(), datamodule=Data(seed), verbose=False)
+        return load_run(monitor.dirpath).train.array("henze_penrose", "divergence")[0, 0]
+
+    first = inputs(1)
+    with pytest.warns(UserWarning, match="another object than before: its samples are read anew"):
+        second = inputs(2)
+    assert not np.array_equal(first, second)
+
+
+class Data(LightningDataModule):
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def train_dataloader(self):
+        return loader(blobs(seed=self.seed, spread=3.0), shuffle=True)
+
+    def val_dataloader(self):
+        return loader(blobs(per_class=9))
+
+
+class Damaged(Dataset):
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        if index % 7 == 3:
+            raise OSError("cannot be read")
+        return blobs(seed=1)[index]
+
+
+def drop_odd(samples):
+    kept = [sample for i, sample in enumerate(samples) if i % 2 == 0]
+    return torch.utils.data.default_collate(kept)
+
+
+def test_trouble_with_the_training_data_costs_no_record(tmp_path):
+    readable = [i for i in range(60) if i % 7 != 3]
+
+    class Unfit(Data):
+        def train_dataloader(self):
+            return self.nowhere
+
+    for name, train, message in (
+        ("damaged", DataLoader(Damaged(), batch_sampler=Listed(readable)), None),
+        ("collate", loader(blobs(seed=1), collate_fn=drop_odd), "collate_fn makes 8 of 16 samples"),
+    ):
+        monitor = SeparationMonitor(**BOTH)
+        if message is None:
+            _, run, _ = watched(tmp_path / name, train=train, monitor=monitor)
+            assert set(run.info["training_sample"]) <= set(readable)
+        else:
+            with pytest.warns(UserWarning, match=message):
+                _, run, _ = watched(tmp_path / name, train=train, monitor=monitor)
+            assert run.train is None
+            assert any(message in note for note in run.records[0].notes)
+        assert run.epochs == [0, 1]
+    monitor = SeparationMonitor(**BOTH, dirpath=tmp_path / "unfit")
+    with pytest.warns(UserWarning, match="no sample of the training data is analysed: AttributeError"):
+        trainer(tmp_path, monitor).validate(Classifier(), datamodule=Unfit(1), verbose=False)
+    assert len(load_run(tmp_path / "unfit").records) == 1
+
+
+class Listed:
+    """A batch sampler of one's own."""
+
+    batch_size = 8
+
+    def __init__(self, indices):
+        self.indices = indices
+
+    def __iter__(self):
+        return iter([self.indices[i : i + 8] for i in range(0, len(self.indices), 8)])
+
+    def __len__(self):
+        return -(-len(self.indices) // 8)
+
+
+def test_treated_like_the_monitors_validation_loader(tmp_path):
+    class Branches(Classifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            x = 10 * batch[0] if dataloader_idx == 1 else torch.zeros_like(batch[0])
+            self.log("val_loss", self.loss(self.net(x), batch[1]))
+
+    val = [loader(blobs()), loader(blobs(seed=4))]
+    monitor = SeparationMonitor(**BOTH, dataloader_idx=1, on_error="raise")
+    _, run, _ = watched(tmp_path, Branches(), val=val, monitor=monitor, max_epochs=1)
+    assert np.nanmax(divergence(run, "input")) > 0.5  # and not all at one point
+
+
+def test_suspects_are_named_by_their_index_in_the_whole_dataset(tmp_path):
+    x, y = blobs(per_class=40, spread=0.1).tensors
+    y = y.clone()
+    y[77] = (y[77] + 1) % 3
+    order = torch.randperm(120, generator=torch.Generator().manual_seed(1)).tolist()
+    part = Subset(TensorDataset(x, y), order)
+    settings = {"analyses": [LabelSuspects()], "emit": ["scalars"]}
+    monitor = SeparationMonitor(splits="val", **settings)
+    _, run, _ = watched(tmp_path / "subset", val=loader(part), monitor=monitor, max_epochs=1)
+    assert [row["index"] for row in run.label_suspects() if row["layers"] == 1] == [77]
+    assert not any("place in the loader" in note for note in run.records[0].notes)
+    monitor = SeparationMonitor(**settings)
+    with pytest.warns(UserWarning, match="samples are named by their place in the loader"):
+        watched(tmp_path / "shuffled", val=loader(part, shuffle=True), monitor=monitor, max_epochs=1)

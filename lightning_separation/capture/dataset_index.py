@@ -1,0 +1,61 @@
+"""Which samples of a dataset a loader gives, and when."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import chain
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+
+from .snapshot import Snapshot
+
+
+def place(snapshot: Snapshot, loader: Any) -> None:
+    """Say where a snapshot's samples are in the dataset, unless a DataLoader gives them in an order of its own."""
+    if not isinstance(loader, DataLoader):
+        snapshot.indexed = loader is not None
+    elif in_order(loader):
+        at = original_indices(loader.dataset, snapshot.positions.tolist())
+        snapshot.positions, snapshot.indexed = torch.tensor(at), True
+
+
+def in_order(loader: Any) -> bool:
+    """Whether a loader gives its dataset from the first sample to the last."""
+    return isinstance(_sampler(loader), SequentialSampler)
+
+
+def indices_given(loader: DataLoader) -> list[int]:
+    """Indices into the loader's dataset of what it can give, each once; the loader is left as it is.
+
+    Raises:
+        Exception: Whatever a sampler of the user's raises when it is copied or asked.
+    """
+    sampler, num = _sampler(loader), len(loader.dataset)  # type: ignore[arg-type]
+    if isinstance(sampler, SequentialSampler | RandomSampler):
+        return list(range(num))
+    if isinstance(sampler, SubsetRandomSampler):
+        return [int(index) for index in sampler.indices]
+    batches = deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
+    return list(dict.fromkeys(int(index) for index in chain.from_iterable(batches or ())))
+
+
+def original_indices(dataset: Any, indices: list[int]) -> list[int]:
+    """The same samples' indices in the dataset that nested ``Subset`` (``random_split``) are parts of.
+
+    Example:
+        >>> from torch.utils.data import Subset
+        >>> original_indices(Subset(Subset("abcdef", [5, 3, 1]), [2, 0]), [0, 1])
+        [1, 5]
+    """
+    while isinstance(dataset, Subset):
+        indices = [int(dataset.indices[index]) for index in indices]
+        dataset = dataset.dataset
+    return indices
+
+
+def _sampler(loader: Any) -> Any:
+    """What orders the samples, where that is not a batch sampler of the user's own."""
+    batches = getattr(loader, "batch_sampler", None)
+    return batches.sampler if type(batches) is BatchSampler else None
