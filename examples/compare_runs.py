@@ -3,9 +3,9 @@
 Three networks learn handwritten digits: one as it should be, one on random labels, one with a fifth of the width. All
 are validated on the same digits with their true labels, and the monitor looks at as many training samples beside:
 
-- random labels: every hidden layer tells the digits apart worse than the baseline's, the deeper the worse, from early
-  on. On its training samples the last layer nevertheless separates the random labels: they were learnt by heart.
-- small network: it differs in the layers that are too narrow, and much less.
+- random labels: the deeper a layer, the worse it tells the digits apart, from early on. On its training samples the
+  last layer nevertheless separates the random labels: they were learnt by heart.
+- small network: all its layers are a little worse, by less than the pairs of digits differ among themselves.
 
 A difference between two single runs may be one of their seeds. `--seeds 3` trains each variant three times and
 compares the variants with the run as the unit.

@@ -138,9 +138,12 @@ def num_tests(comparison: Comparison) -> int:
 
 
 def notes_of(run: Run) -> list[str]:
-    """What the records say was left out, those of the training data too; each kind once, as it was said last."""
+    """What the records, those of the training data too, and we leave out; each kind once, as it was said last."""
     said = _last_of_each_kind(run.records)
     of_train = _last_of_each_kind(run.train.records) if run.train else []
+    if run.hidden:
+        hidden = f"{run.hidden} record{'s are' if run.hidden > 1 else ' is'} hidden"
+        said.append(f"{hidden}: of several in one epoch one is shown, that of the fit or the last")
     return [*said, *(f"training data: {note}" for note in of_train if note not in said)]
 
 

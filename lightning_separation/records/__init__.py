@@ -1,12 +1,13 @@
 """What one analysed validation found, and its file. NumPy only."""
 
-from .findings import ALL_LAYERS, DIRECTION_KINDS, OBJECTIVES, Findings
+from .findings import ALL_LAYERS, DIRECTION_KINDS, INPUT, OBJECTIVES, Findings
 from .record import Record
 from .storage import NotARecordError, forget_fit, load_record, load_run_info, save_record, save_run_info
 
 __all__ = [
     "ALL_LAYERS",
     "DIRECTION_KINDS",
+    "INPUT",
     "OBJECTIVES",
     "Findings",
     "NotARecordError",

@@ -22,6 +22,8 @@ the data that was looked at; ``"component"``: principal components.
 
 ALL_LAYERS = "*"
 """Stands for all layers together where findings have a layer's name."""
+INPUT = "input"
+"""What the network is given, as a layer's name."""
 DIRECTION_KINDS = ("random", "principal", "class_means", "given", "search")
 """What the numbers of kinds of directions mean."""
 

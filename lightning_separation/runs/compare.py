@@ -10,13 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..comparison import Difference, adjusted, jackknife_difference, welch_difference
-from ..records import Record
+from ..comparison.difference import ROUNDING
+from ..records import INPUT, Record
 from .comparison import Comparison, Row, Test
-from .run import Moment, Run, named, titled
+from .run import BEFORE, Moment, Run, named, titled
 
-INPUT = "input"
-_ROUNDING = 1e-12  # separations are of order 1
 _MOST_NAMED = 8
+_ALIKE = {
+    "jackknife": "the difference is the same whichever class is left out",
+    "welch": "the runs of each group are equal",
+}
+_SETTINGS = {
+    "module": "the models are of different classes",
+    "network": "different parts of the models are analysed",
+    "dataloader_idx": "different validation loaders are looked at",
+}
 
 Array = NDArray[np.float64]
 
@@ -48,20 +56,15 @@ def measured_classes(divergence: Array) -> NDArray[np.bool_]:
 
 def compare_runs(run: Run, other: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.compare`."""
-    one, two = _names([run, other], ["this run", "the other run"])
-    names = one, two
-    mine, others = _sides(run, one), _sides(other, two)
-    moments = [moment for moment in mine if moment in others]
-    if not moments:
-        raise ValueError(f"{one} and {two} share no epoch: {_listed(mine)} against {_listed(others)}")
-    a, b = _layers(mine, moments), _layers(others, moments)
-    if not _share_layer(a, b):
-        raise ValueError(f"{one} and {two} share no layer: {_listed(a)} against {_listed(b)}")
-    notes = [*_unshared("epochs", mine, others, names), *_unshared("layers", a, b, names)]
-    pairs = [pair for at in moments for pair in _pairs_at(at, names, mine[at], others[at])]
-    notes += _setting_notes(run, other, names)
+    (one, two), notes = _matched([run, other], ["this run", "the other run"])
+    names = one.name, two.name
+    if not _share_layer(one.layers, two.layers):
+        lists = f"{_listed(one.layers)} against {_listed(two.layers)}"
+        raise ValueError(f"{one.name} and {two.name} share no layer: {lists}")
+    pairs = [pair for at in one.sides for pair in _pairs_at(at, names, one.sides[at], two.sides[at])]
+    notes += _run_notes(one, two)
     notes += [note for pair in pairs if pair.layer == INPUT for note in _input_notes(pair.cell, pair.other, names)]
-    return _tested(f"{one} minus {two}", test, pairs, notes)
+    return _tested(f"{one.name} minus {two.name}", test, pairs, notes)
 
 
 def layer_steps(run: Run, test: Test = "jackknife") -> Comparison:
@@ -73,7 +76,7 @@ def layer_steps(run: Run, test: Test = "jackknife") -> Comparison:
     ]
     if not pairs:
         raise ValueError("the separation of one layer only is recorded: there is no step from layer to layer")
-    return _tested(titled(run, "each layer minus the one before"), test, pairs)
+    return _tested(titled(run, "each layer minus the one before"), test, pairs, _hidden_notes(run))
 
 
 def epoch_steps(run: Run, test: Test = "jackknife") -> Comparison:
@@ -83,7 +86,7 @@ def epoch_steps(run: Run, test: Test = "jackknife") -> Comparison:
         for (before, earlier), (moment, side) in pairwise(_two_or_more(run).items())
         for pair in _pairs_at(moment, (named(moment), named(before)), side, earlier)
     ]
-    return _tested(titled(run, "each epoch minus the one recorded before"), test, pairs)
+    return _tested(titled(run, "each epoch minus the one recorded before"), test, pairs, _hidden_notes(run))
 
 
 def training_effect(run: Run, test: Test = "jackknife") -> Comparison:
@@ -91,7 +94,8 @@ def training_effect(run: Run, test: Test = "jackknife") -> Comparison:
     sides = _two_or_more(run)
     before, *_, after = sides
     names = named(after), named(before)
-    return _tested(titled(run, " minus ".join(names)), test, _pairs_at(after, names, sides[after], sides[before]))
+    pairs = _pairs_at(after, names, sides[after], sides[before])
+    return _tested(titled(run, " minus ".join(names)), test, pairs, _hidden_notes(run))
 
 
 def gap(run: Run, test: Test = "jackknife") -> Comparison:
@@ -104,7 +108,8 @@ def gap(run: Run, test: Test = "jackknife") -> Comparison:
         for moment, side in train.items()
         for pair in _pairs_at(moment, ("training", "validation"), side, validation.get(moment, {}))
     ]
-    return _tested(titled(run, "training minus validation data"), test, pairs)
+    notes = [*_hidden_notes(run), *_hidden_notes(run.train)]
+    return _tested(titled(run, "training minus validation data"), test, pairs, notes)
 
 
 def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
@@ -115,10 +120,11 @@ def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
 
     Returns:
         A comparison for every group but the first: Welch's test of the runs' mean separations, in the layers, epochs
-        and classes that all runs of the two groups share.
+        and classes that all runs of the two groups share; without a shared epoch in the last record of each run.
 
     Raises:
-        ValueError: If there are fewer than two groups, a group has fewer than two runs, or they share nothing.
+        ValueError: If there are fewer than two groups, a group has fewer than two runs, or they share no layer or no two
+            classes.
     """
     if len(groups) < 2:
         raise ValueError(f"two groups or more are needed, not {len(groups)}")
@@ -150,6 +156,27 @@ class _Cell(NamedTuple):
 
 _Side = dict[str, _Cell]
 """What a record says of separation, by layer."""
+
+
+class _Whole(NamedTuple):
+    """What a comparison sees of a run.
+
+    Attributes:
+        run: The run.
+        name: What it is called.
+        moments: All at which it has separations.
+        sides: Those that are compared; where no epoch is shared, the last under the moment of the first run's last.
+    """
+
+    run: Run
+    name: str
+    moments: list[Moment]
+    sides: dict[Moment, _Side]
+
+    @property
+    def layers(self) -> list[str]:
+        """In the records that are compared."""
+        return list(dict.fromkeys(layer for side in self.sides.values() for layer in side))
 
 
 class _Pair(NamedTuple):
@@ -186,8 +213,20 @@ def _two_or_more(run: Run) -> dict[Moment, _Side]:
     return sides
 
 
-def _layers(sides: Mapping[Moment, _Side], moments: Iterable[Moment]) -> list[str]:
-    return list(dict.fromkeys(layer for moment in moments for layer in sides[moment]))
+def _matched(runs: Sequence[Run], otherwise: list[str]) -> tuple[list[_Whole], list[str]]:
+    """The runs at the moments that all share, else at the last of each; and what is to be said of that."""
+    names = _names(runs, otherwise)
+    sides = [_sides(*side) for side in zip(runs, names, strict=True)]
+    notes = [note for side in zip(runs, names, strict=True) for note in _hidden_notes(*side)]
+    moments = [[moment] * len(runs) for moment in sides[0] if all(moment in side for side in sides)]
+    if not moments:
+        moments = [[next(reversed(side)) for side in sides]]
+        told = ", ".join(f"{named(last)} of {name}" for last, name in zip(moments[0], names, strict=True))
+        notes.append(f"no epoch is shared: the last record of each is compared, {told}")
+    return [
+        _Whole(run, name, list(side), {at[0]: side[at[i]] for at in moments})
+        for i, (run, name, side) in enumerate(zip(runs, names, sides, strict=True))
+    ], notes
 
 
 def _share_layer(*layers: Sequence[str]) -> bool:
@@ -224,7 +263,7 @@ def _tested(title: str, test: Test, pairs: Sequence[_Pair], notes: Sequence[str]
             "(groups) can be compared"
         )
     heads = [(pair.moment, pair.layer, pair.names[1]) for pair in pairs]
-    return Comparison(title, test, _rows(heads, numbers, classes), list(dict.fromkeys(said)))
+    return _comparison(title, test, heads, numbers, classes, said)
 
 
 def _difference(x: Array, y: Array, test: Test) -> Difference:
@@ -243,12 +282,9 @@ def _permuted(x: Array, y: Array, *, paired: bool) -> Difference:
 
     from ..functional import permutation_test
 
-    found = []
-    for mine, others in zip(_pairs(x), _pairs(y), strict=True):
-        generator = torch.Generator().manual_seed(0)
-        one = permutation_test(torch.tensor(mine), torch.tensor(others), paired=paired, generator=generator)
-        found.append([float(value) for value in (one.statistic, one.low, one.high, one.p_value)])
-    return Difference(*np.array(found).T)
+    sides = (torch.from_numpy(pairs_of(side)) for side in (x, y))
+    found = permutation_test(*sides, paired=paired, generator=torch.Generator().manual_seed(0))
+    return Difference(*(value.numpy() for value in (found.statistic, found.low, found.high, found.p_value)))
 
 
 def _compare_group(name: str, runs: Sequence[Run], baseline: str, reference: Sequence[Run]) -> Comparison:
@@ -256,52 +292,61 @@ def _compare_group(name: str, runs: Sequence[Run], baseline: str, reference: Seq
     numbered = [
         f"run {i + 1} of {group}" for group, of in ((name, runs), (baseline, reference)) for i in range(len(of))
     ]
-    names = _names(every, numbered)
-    sides = [_sides(*side) for side in zip(every, names, strict=True)]
-    moments = [moment for moment in sides[0] if all(moment in side for side in sides)]
-    layers = [_layers(side, moments) for side in sides]
+    wholes, notes = _matched(every, numbered)
+    first, *others = wholes
     heads = [
         (moment, layer, baseline)
-        for moment in moments
-        for layer in sides[0][moment]
-        if all(layer in side[moment] for side in sides)
+        for moment, side in first.sides.items()
+        for layer in side
+        if all(layer in other.sides[moment] for other in others)
     ]
-    if not heads or not _share_layer(*layers):
-        raise ValueError(f"the runs of {name} and {baseline} share no {'layer' if moments else 'epoch'}")
-    notes = []
-    for i in range(1, len(every)):
-        both = names[0], names[i]
-        notes += [*_unshared("epochs", sides[0], sides[i], both), *_unshared("layers", layers[0], layers[i], both)]
-        notes += _setting_notes(every[0], every[i], both)
+    if not heads or not _share_layer(*(whole.layers for whole in wholes)):
+        raise ValueError(f"the runs of {name} and {baseline} share no layer")
+    notes += [note for other in others for note in _run_notes(first, other)]
     classes, numbers = [], []
     for moment, layer, _ in heads:
-        cells = [side[moment][layer] for side in sides]
+        cells = [whole.sides[moment][layer] for whole in wholes]
         shared = _shared_classes(cells, f"the runs of {name} and {baseline}")
         means = _means(np.stack([cell.of(shared) for cell in cells]))
-        for i in range(1, len(every)):
-            both = names[0], names[i]
-            notes += _class_notes(cells[0], cells[i], shared, both)
-            notes += _input_notes(cells[0], cells[i], both) if layer == INPUT else []
+        for other, cell in zip(others, cells[1:], strict=True):
+            both = first.name, other.name
+            notes += _class_notes(cells[0], cell, shared, both)
+            notes += _input_notes(cells[0], cell, both) if layer == INPUT else []
         x, y = means[:size], means[size:]
         classes.append(len(shared))
         numbers.append([x.mean(), y.mean(), *welch_difference(x, y)])
     title = f"{name} ({size} runs) minus {baseline} ({len(reference)} runs)"
-    return Comparison(title, "welch", _rows(heads, np.array(numbers), classes), list(dict.fromkeys(notes)))
+    return _comparison(title, "welch", heads, np.array(numbers), classes, notes)
 
 
-def _rows(heads: Sequence[tuple[Moment, str, str]], numbers: Array, classes: Iterable[int]) -> list[Row]:
-    """Rows of the columns mean, other mean, effect, low, high and p.
+def _comparison(
+    title: str,
+    test: str,
+    heads: Sequence[tuple[Moment, str, str]],
+    numbers: Array,
+    classes: Iterable[int],
+    notes: Sequence[str],
+) -> Comparison:
+    """Of the columns mean, other mean, effect, low, high and p.
 
-    q is over all of them but those of equal inputs: that the same samples are separated alike is no finding.
+    A difference without an error has p = 0 but is not tested: separations are multiples of 1 / samples, so differences
+    are equal by chance. q is over the others but those of equal inputs: that the same samples are separated alike is no
+    finding.
     """
-    q_values = numbers[:, -1].copy()
-    tested = np.array([layer != INPUT for _, layer, _ in heads]) | (np.abs(numbers[:, 2]) > _ROUNDING)
+    said, certain = list(notes), (numbers[:, 3] == numbers[:, 4]) & (numbers[:, 5] == 0)
+    if certain.any():
+        where = [f"{heads[i][1]} ({named(heads[i][0])})" for i in np.flatnonzero(certain).tolist()]
+        said.append(f"there is no spread to test by in {_listed(where)}: {_ALIKE[test]}")
+    numbers = np.where(certain[:, None] & (np.arange(6) > 2), np.nan, numbers)
+    q_values = numbers[:, 5].copy()
+    tested = np.array([layer != INPUT for _, layer, _ in heads]) | (np.abs(numbers[:, 2]) > ROUNDING)
     q_values[tested] = adjusted(q_values[tested])
     every = zip(heads, numbers.tolist(), q_values.tolist(), classes, strict=True)
-    return [
+    rows = [
         Row(moment, layer, versus, mean, other_mean, effect, low, high, p_value, q_value, int(num))
         for (moment, layer, versus), (mean, other_mean, effect, low, high, p_value), q_value, num in every
     ]
+    return Comparison(title, test, rows, list(dict.fromkeys(said)))
 
 
 def _shared_classes(cells: Sequence[_Cell], title: str) -> list[str]:
@@ -325,22 +370,49 @@ def _class_notes(cell: _Cell, other: _Cell, shared: Sequence[str], names: tuple[
     return notes
 
 
+def _hidden_notes(run: Run, name: str = "") -> list[str]:
+    who = name or run.name or "the run"
+    return [f"{who} has several records of one epoch; not compared: {run.hidden}"] if run.hidden else []
+
+
+def _run_notes(one: _Whole, two: _Whole) -> list[str]:
+    """What differs between two runs as a whole."""
+    names = one.name, two.name
+    notes = [*_unshared("epochs", one.moments, two.moments, names), *_unshared("layers", one.layers, two.layers, names)]
+    return [*notes, *_setting_notes(one.run, two.run, names), *_step_notes(one, two)]
+
+
 def _setting_notes(run: Run, other: Run, names: tuple[str, str]) -> list[str]:
-    """What was measured in another way; of runs without a run.json nobody knows."""
+    """Which models were looked at and how, where that differs; of runs without a run.json nobody knows."""
     settings = [side.info.get("settings", {}) for side in (run, other)]
-    told = [(one.get("analyses", {}).get("henze_penrose"), one.get("pooling")) for one in settings]
-    if told[0] == told[1] or not all(analysis for analysis, _ in told):
-        return []
-    said = [
-        f"{analysis} and pooling {pooling!r} in {name}" for (analysis, pooling), name in zip(told, names, strict=True)
+    told = {what: [one.get(name) for one in settings] for name, what in _SETTINGS.items()}
+    measured = [one.get("analyses", {}).get("henze_penrose") for one in settings]
+    told["the separation is measured with other settings"] = [
+        analysis and f"{analysis} and pooling {one.get('pooling')!r}"
+        for analysis, one in zip(measured, settings, strict=True)
     ]
-    return [f"the separation is measured with other settings: {', '.join(said)}"]
+    return [
+        f"{what}: {values[0]} in {names[0]}, {values[1]} in {names[1]}"
+        for what, values in told.items()
+        if values[0] != values[1] and None not in values
+    ]
+
+
+def _step_notes(one: _Whole, two: _Whole) -> list[str]:
+    """Whether an epoch is not as long in both, by the last that both have; what ``analyze`` made has no steps."""
+    shared = [moment for moment in one.moments if moment in two.moments and moment != BEFORE]
+    records = [whole.run.moments[moment] for moment in shared[-1:] for whole in (one, two)]
+    steps = {record.step for record in records if record.stage != "analyze"}
+    if len(steps) < 2:
+        return []
+    told = " and ".join(f"{record.step} in {whole.name}" for record, whole in zip(records, (one, two), strict=True))
+    return [f"epochs are of different lengths: {named(shared[-1])} is step {told}"]
 
 
 def _input_notes(cell: _Cell, other: _Cell, names: tuple[str, str]) -> list[str]:
     """Whether other samples were looked at: the separation of the input does not depend on the network."""
     shared = [name for name in cell.rows if name in other.rows]
-    if np.allclose(cell.of(shared), other.of(shared), rtol=0, atol=_ROUNDING):
+    if np.allclose(cell.of(shared), other.of(shared), rtol=0, atol=ROUNDING):
         return []
     return [f"{names[0]} and {names[1]} look at other samples or inputs: the separation of their inputs differs"]
 
@@ -357,14 +429,14 @@ def _unshared(what: str, mine: Collection[object], others: Collection[object], n
     return [f"only {name} has the {what} {_listed(items)}" for name, items in zip(names, only, strict=True) if items]
 
 
-def _pairs(matrices: Array) -> Array:
-    """``[..., K, K]`` to ``[..., P]``."""
+def pairs_of(matrices: Array) -> Array:
+    """The values above the diagonal, ``[..., K, K]`` to ``[..., P]``."""
     return matrices[(..., *np.triu_indices(matrices.shape[-1], 1))]
 
 
 def _means(matrices: Array) -> Array:
     """Over the pairs, ``[..., K, K]`` to ``[...]``."""
-    return np.asarray(_pairs(matrices).mean(-1))
+    return np.asarray(pairs_of(matrices).mean(-1))
 
 
 def _listed(items: Iterable[object]) -> str:

@@ -30,7 +30,7 @@ class Row(NamedTuple):
         effect: ``mean - other_mean``.
         low: Lower end of the effect's 95% interval; NaN where there is none.
         high: Upper end.
-        p_value: Two-sided; NaN where it cannot be had.
+        p_value: Two-sided; NaN where there is no spread to test by.
         q_value: The same, adjusted for the number of rows (Benjamini-Hochberg).
         classes: How many both have.
     """
@@ -56,7 +56,7 @@ class Comparison:
         title: What is compared with what.
         test: ``"jackknife"``, ``"fisher"``, ``"fisher_paired"`` or ``"welch"``.
         rows: By moment, then layer in order of execution.
-        notes: What the two sides do not share, and what else to know.
+        notes: What the two sides do not share, what could not be tested, and what else to know.
     """
 
     title: str
@@ -135,7 +135,7 @@ class Comparison:
         from ..plots import difference_heatmap
 
         q_values = self.array("q_value")
-        significant = None if np.isnan(q_values).all() else q_values < alpha  # two classes: there is no test
+        significant = None if np.isnan(q_values).all() else q_values < alpha  # as of two classes: there is no test
         effect = self.array("effect")
         return difference_heatmap(
             effect, self.layers, self.moments, significant=significant, title=self.title, limit=limit

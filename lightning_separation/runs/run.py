@@ -112,19 +112,36 @@ class Run:
     def moments(self) -> dict[Moment, Record]:
         """The records that can be told apart by epoch, in order; ``"before"`` is before the first step.
 
-        Of several in one epoch the one made during the fit, else the last. Left out are tests, which are of other data,
-        and validations after the fit, which are of the same weights as its last record.
+        Of several in one epoch the one made during the fit, else the last (see ``hidden``). Left out are tests, which
+        are of other data, and validations after the fit, which are of the same weights as its last record.
         """
+        found = {moment: _standing(records) for moment, records in self._by_moment().items()}
+        return dict(sorted(found.items(), key=lambda item: -1 if isinstance(item[0], str) else item[0]))
+
+    @property
+    def hidden(self) -> int:
+        """How many records of other weights another record of their epoch hides in ``moments``.
+
+        Of several checkpoints of one epoch all but the last are hidden; records of the same step are of the same
+        weights.
+        """
+        return sum(
+            one is not _standing(records) and (one.step != _standing(records).step or one.stage == "analyze")
+            for records in self._by_moment().values()
+            for one in records
+        )
+
+    def _by_moment(self) -> dict[Moment, list[Record]]:
+        """All records but tests and validations after the fit."""
         fit = [record for record in self.records if record.stage == "fit"]
         after = {(record.epoch + 1, record.step + 1) for record in fit[-1:]}  # how the Trainer counts when it is done
-        found: dict[Moment, Record] = {}
+        found: dict[Moment, list[Record]] = {}
         for record in self.records:
             again = record.stage == "validate" and (record.epoch, record.step) in after
             untrained = record.stage == "validate" and record.step == 0
-            moment = BEFORE if untrained else record.epoch
-            if record.split != "test" and not again and (moment not in found or found[moment].stage != "fit"):
-                found[moment] = record
-        return dict(sorted(found.items(), key=lambda item: -1 if isinstance(item[0], str) else item[0]))
+            if record.split != "test" and not again:
+                found.setdefault(BEFORE if untrained else record.epoch, []).append(record)
+        return found
 
     def last(self, analysis: str) -> tuple[Moment, Record] | None:
         """The last moment at which an analysis found something, with its record; None: it never did."""
@@ -133,15 +150,16 @@ class Run:
     def compare(self, other: Run, test: Test = "jackknife") -> Comparison:
         """How far this run separates the classes better than another, layer by layer and epoch by epoch.
 
-        What the runs share is compared: layers, classes and epochs; what they do not share is said in ``notes``, as is
-        every difference in the number of samples.
+        What the runs share is compared: layers, classes and epochs; without a shared epoch the last record of each, at
+        the moment of this run's. What they do not share is said in ``notes``, as is every difference in the number of
+        samples, the model or the settings.
 
         Args:
             other: Another run.
             test: ``"jackknife"`` over classes; ``"fisher"`` or ``"fisher_paired"``, the permutation test of means.
 
         Raises:
-            ValueError: If one has no separation of classes, or they share no layer, no epoch or no two classes.
+            ValueError: If one has no separation of classes, or they share no layer or no two classes.
         """
         from .compare import compare_runs
 
@@ -168,7 +186,10 @@ class Run:
         return epoch_steps(self, test)
 
     def training_effect(self, test: Test = "jackknife") -> Comparison:
-        """What training did: the separation in the last record minus that in the first.
+        """What training did since the first record: the separation in the last minus that in the first.
+
+        For all that it did there must be a record from before: ``trainer.validate(model, ...)`` ahead of
+        ``trainer.fit(model, ...)``, with the monitor among the callbacks.
 
         Raises:
             ValueError: If the run has no separation of classes, or of one epoch only.
@@ -261,3 +282,8 @@ class Run:
         from .figures import depth, draw
 
         return depth(self, quantity, analysis) if kind == "depth" else draw(self, kind)
+
+
+def _standing(records: list[Record]) -> Record:
+    """The one that stands for an epoch."""
+    return next((record for record in records if record.stage == "fit"), records[-1])

@@ -105,6 +105,12 @@ def suspected(layers, classes, neighbours):
     return Findings(axes, found)
 
 
+def members(p_values):
+    """Findings of MembershipTest: by layer a p."""
+    values = {layer: {"gap": 0.5 - p, "p_value": p, "q_value": min(1.0, 2 * p)} for layer, p in p_values.items()}
+    return Findings(dict.fromkeys(("gap", "p_value", "q_value"), ()), values)
+
+
 def confused(counts):
     """Findings of Confusion."""
     return Findings({"confusion": ("class", "class")}, {ALL_LAYERS: {"confusion": counts}})

@@ -85,6 +85,26 @@ def test_an_epoch_can_be_chosen_and_since_is_of_all(tmp_path, call):
     assert err == "Error: b minus a: epoch 7 is not in all of them; there are before, 0, 1\n"
 
 
+def test_every_comparison_has_as_many_tests_as_are_told(tmp_path, call):
+    """The input is the same in b, and another in c: there it is tested, too."""
+    other = moments(seed=20)
+    for one in other:
+        one.findings["henze_penrose"]["input"]["divergence"][:] = matrix(seed=one.step)
+    records = {"a": moments(), "b": moments(seed=50), "c": other[1:]}
+    folders = [saved(each, tmp_path / name) for name, each in records.items()]
+    _, text, _ = call("compare", *folders)
+    for name, told in (("b", "6 tests (layers at 3 epochs)"), ("c", "6 tests (layers at 2 epochs)")):
+        caption = text.split(f"\n{name} minus a, epoch 1\n")[1].split("\n\n")[0].splitlines()[-1]
+        assert f"Interval: of the difference, not adjusted; q: p adjusted for {told}; *: below 0.05." in caption
+        assert "Each comparison is adjusted by itself" in caption
+    _, text, _ = call("compare", *folders, "--all-epochs", "--format", "csv")
+    for name, rest in (("b", ("fc1", "fc2")), ("c", LAYERS)):
+        tested = [row for row in rows_of(text) if row["run"] == name and row["layer"] in rest]
+        wanted = stats.false_discovery_control([float(row["p_value"]) for row in tested])
+        assert len(tested) == 6
+        np.testing.assert_allclose([float(row["q_value"]) for row in tested], wanted)
+
+
 def test_what_is_not_shared_is_said_once(tmp_path, call):
     a = saved(moments(layers=["input", "fc1", "fc2"], count=30), tmp_path / "a")
     b = saved(moments(layers=["input", "fc1", "deep"], epochs=("before", 0, 1, 2), count=50), tmp_path / "b")

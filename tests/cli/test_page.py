@@ -101,6 +101,7 @@ def test_conclusion_comes_first_then_tables_then_figures_then_notes(pages):
     places = [page.text.index(words) for words in order]
     assert places == sorted(places)
     assert "only worse has the epochs 2" in page.text
+    assert "bands may overlap where a difference is sure" in page.text
     assert "may still differ by their seeds alone" in page.text
 
 

@@ -1,4 +1,4 @@
-"""What is shown of principal components, label suspects, confusion, and samples learnt by heart."""
+"""What is shown of principal components, label suspects, confusion, and of training against validation data."""
 
 import warnings
 from dataclasses import replace
@@ -18,6 +18,7 @@ from lightning_separation import (
     load_run,
 )
 from lightning_separation.loggers import displays, remembered
+from lightning_separation.loggers.gap import display as gap_display
 from lightning_separation.records import Findings, Record
 from tests.helpers import Classifier, blobs, loader, mlp, trainer
 
@@ -209,7 +210,7 @@ def test_wrong_labels_of_the_training_data_are_listed_in_a_fit(tmp_path):
     assert sorted(row[:3] for row in rows[:2]) == [["30", "bee", "ant"], ["7", "ant", "bee"]]
 
 
-# Samples learnt by heart
+# Training against validation data
 
 
 def test_p_values_are_shown():
@@ -218,6 +219,40 @@ def test_p_values_are_shown():
     table = display.tables["membership_test_tables/layers"]
     assert table.rows == [["input", "−0.65", "0.75", "1"], ["fc", "+0.09", "0.01", "0.02"]]
     assert "epoch 3" in table.caption
+
+
+MORE = "Here that of the input is more than chance"
+UNKNOWN = "That of the input was not measured"
+
+
+@pytest.mark.parametrize(
+    ("p_values", "told"),
+    [({"input": 0.02, "fc": 0.01}, MORE), ({"input": 0.03, "fc": 0.01}, None), ({"fc": 0.01}, UNKNOWN)],
+)
+def test_what_the_input_tells_of_the_test(p_values, told):
+    caption = shown(membership(p_values)).tables["membership_test_tables/layers"].caption
+    assert [words in caption for words in (MORE, UNKNOWN)] == [told == MORE, told == UNKNOWN]
+    assert "beyond that speaks for samples learnt by heart" in caption
+
+
+def separations_record(split, layers):
+    found = Findings({"divergence": ("pair",)}, {layer: {"divergence": values} for layer, values in layers.items()})
+    return Record(3, 30, "fit", split, list(layers), NAMES, np.array([9, 9, 9]), {"henze_penrose": found})
+
+
+@pytest.mark.parametrize("told", [None, MORE, UNKNOWN])
+def test_what_the_input_tells_of_the_gap(told):
+    low = np.array([[0, 0.5, 0.6], [0.5, 0, 0.55], [0.6, 0.55, 0]])
+    high = low + np.array([[0, 0.1, 0.11], [0.1, 0, 0.12], [0.11, 0.12, 0]])
+    layers = ["fc"] if told == UNKNOWN else ["input", "fc"]
+    validation = separations_record("val", dict.fromkeys(layers, low))
+    train = {layer: high if layer == "fc" or told == MORE else low for layer in layers}
+    display = gap_display(validation, separations_record("train", train), "separation")
+    assert display.scalars["separation_gap/fc"] == pytest.approx(0.11)
+    table = display.tables["separation_tables/gap"]
+    assert [row[0] for row in table.rows] == layers
+    assert [words in table.caption for words in (MORE, UNKNOWN)] == [told == MORE, told == UNKNOWN]
+    assert "only because it has seen it" not in table.caption
 
 
 def test_of_a_validation_sample_nothing_is_shown():
