@@ -34,7 +34,7 @@ from .settings import (
     package_versions,
     parse_bytes,
 )
-from .training_data import TrainingSample
+from .train_split import TrainingSample
 
 
 class SeparationMonitor(Callback):
