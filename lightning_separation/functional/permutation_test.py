@@ -79,9 +79,9 @@ def permutation_test(
     if paired and n != m:
         raise ValueError(f"paired x and y must have one length, not {n} and {m}")
     masks = _arrangements(n, m, paired, num_permutations, generator, x.device)
-    rows = max(1, _HELD // masks.count)
-    sides = (side.reshape(-1, side.shape[-1]).split(rows) for side in (x, y.to(x.device)))
-    parts = [_tested(*part, masks, paired) for part in zip(*sides, strict=True)]
+    rows = max(1, _HELD // masks.number)
+    of_x, of_y = (side.reshape(-1, side.shape[-1]).split(rows) for side in (x, y.to(x.device)))
+    parts = [_tested(*part, masks, paired) for part in zip(of_x, of_y, strict=True)]
     return PermutationTest(*(torch.cat(values).reshape(x.shape[:-1]) for values in zip(*parts, strict=True)))
 
 
@@ -89,7 +89,7 @@ class _Arrangements(NamedTuple):
     """Ways to mark values; ``draw()`` gives the same at every call, some at a time, ``[B, N]`` bool."""
 
     draw: Callable[[], Iterator[Tensor]]
-    count: int
+    number: int
     given: int  # 1 if they are drawn at random: then that of the data is not among them
 
 
@@ -115,12 +115,12 @@ def _tested(x: Tensor, y: Tensor, masks: _Arrangements, paired: bool) -> Permuta
     values = x - y if paired else pooled - pooled.mean(-1, keepdim=True)
     statistic = x.mean(-1) - y.mean(-1)
     tied = _ROUNDING * pooled.abs().amax(-1)
-    lengths = x.shape[-1], y.shape[-1]
-    null = torch.cat([_difference(values, mask.to(x.device), *lengths) for mask in masks.draw()], -1).abs()
+    n, m = x.shape[-1], y.shape[-1]
+    null = torch.cat([_difference(values, mask.to(x.device), n, m) for mask in masks.draw()], -1).abs()
     extreme = (null >= (statistic.abs() - tied)[:, None]).sum(-1) + masks.given
-    margin = null.kthvalue(ceil(0.95 * masks.count)).values
+    margin = null.kthvalue(ceil(0.95 * masks.number)).values
     return PermutationTest(
-        statistic, extreme.double() / (masks.count + masks.given), statistic - margin, statistic + margin
+        statistic, extreme.double() / (masks.number + masks.given), statistic - margin, statistic + margin
     )
 
 

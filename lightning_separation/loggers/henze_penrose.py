@@ -6,6 +6,7 @@ import numpy as np
 
 from ..plots import separation_depth, separation_heatmap
 from ..records import Record
+from ..runs.figures import class_intervals
 from ..tables import Table
 from .display import Display, History, prefixed, title
 
@@ -51,7 +52,7 @@ def display(record: Record, history: History, name: str) -> Display:
     )
     curves = {label: row["separation"] for label, row in history.items()}
     shown.figures[f"{name}_figures/depth"] = lambda: separation_depth(
-        curves, title=title(name, "Separation against depth", record, samples)
+        curves, title=title(name, "Separation against depth", record, samples), band=class_intervals(record)
     )
     shown.tables[f"{name}_tables/hardest_pairs"] = _hardest_pairs(record, layers[-1])
     return shown

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
-from ..plots import component_scatter
-from ..records import ALL_LAYERS, Record
+from ..records import Record
+from ..runs.figures import component_figure
 from .display import Display, History, prefixed, title
 
 
@@ -25,17 +23,8 @@ def display(record: Record, history: History, name: str) -> Display:
     """
     found = record.findings["principal_components"]
     shown = Display()
-    layers = [layer for layer in record.layers if layer in found]
-    if layers:
-        classes, names = found[ALL_LAYERS]["sample_class"], record.class_names
-        if not names:
-            classes, names = np.zeros_like(classes), ["all samples"]
+    if any(layer in found for layer in record.layers):
         shown.figures[f"{prefixed(name, 'principal_components_figures')}/layers"] = partial(
-            component_scatter,
-            {layer: found[layer]["projection"] for layer in layers},
-            classes,
-            names,
-            explained={layer: found[layer]["explained_variance_ratio"] for layer in layers},
-            title=title(name, "Two principal components", record),
+            component_figure, record, title(name, "Two principal components", record)
         )
     return shown

@@ -118,3 +118,21 @@ def name_curves(
         weight = "bold" if i in bold else "normal"
         write(axes, high + 3.5 * gap, at, names[i], label="epoch", va="center", fontsize=TEXT, weight=weight)
     axes.add_collection(LineCollection(joints, colors=colors, linewidths=width, clip_on=False), autolim=False)
+
+
+def band_shapes(
+    x: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64], half: float
+) -> list[NDArray[np.float64]]:
+    """The outlines of a band, one for each stretch without gaps; a place alone becomes a bar of twice ``half``."""
+    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    shapes = []
+    for stretch in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+        if len(stretch) == 1:
+            stretch = np.repeat(stretch, 2)
+            places = x[stretch] + (-half, half)
+        else:
+            places = x[stretch].astype(np.float64)
+        if len(stretch):
+            across = np.concatenate([places, places[::-1]])
+            shapes.append(np.stack([across, np.concatenate([low[stretch], high[stretch][::-1]])], axis=1))
+    return shapes

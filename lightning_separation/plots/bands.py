@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import _layout as layout
 from ._colors import CATEGORIES, SHAPES
-from ._depth import RANGE, draw_depth, name_curves
+from ._depth import RANGE, band_shapes, draw_depth, name_curves
 from ._labels import epoch_labels, evenly_chosen, merged
 from ._layout import INK, SMALL
 from ._panels import BLUE, GREY, ORANGE, Key, Panels, draw_panels
@@ -73,7 +73,7 @@ def separation_bands(
         for i, (low, mean, high) in enumerate(found.transpose(0, 2, 1)):
             color = CATEGORIES[i]
             x = np.arange(len(layers)) + shifts[i]
-            shapes = _shapes(x, low.clip(*RANGE), high.clip(*RANGE), 4 * pixel)
+            shapes = band_shapes(x, low.clip(*RANGE), high.clip(*RANGE), 4 * pixel)
             faces: dict[str, Any] = {
                 "facecolors": [to_rgba(color, 0.3 / (1 + len(found)))],
                 "edgecolors": [to_rgba(color, 0.7)],
@@ -249,7 +249,7 @@ def _add_bands(
     shapes = []
     for i, scale in enumerate(panels.scales):
         ends = panels.y(i, low[:, i].clip(*scale)), panels.y(i, high[:, i].clip(*scale))
-        shapes += _shapes(panels.x(i, x), *ends, 4.0)
+        shapes += band_shapes(panels.x(i, x), *ends, 4.0)
     bands = PolyCollection(shapes, facecolors=color, linewidths=0, zorder=1, label="band")
     panels.axes.add_collection(bands, autolim=False)
 
@@ -263,21 +263,3 @@ def _add_lines(panels: Panels, x: NDArray[np.float64], values: NDArray[np.float6
         panels.axes.add_line(Line2D(places, heights, color=color, linewidth=2, zorder=3))
         dots = dotted[:, i]
         panels.axes.scatter(places[dots], heights[dots], s=16, c=color, linewidths=0, zorder=3)
-
-
-def _shapes(
-    x: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64], half: float
-) -> list[NDArray[np.float64]]:
-    """The outlines of a band, one for each stretch without gaps; a place alone becomes a bar of twice ``half``."""
-    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
-    shapes = []
-    for stretch in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
-        if len(stretch) == 1:
-            stretch = np.repeat(stretch, 2)
-            places = x[stretch] + (-half, half)
-        else:
-            places = x[stretch].astype(np.float64)
-        if len(stretch):
-            across = np.concatenate([places, places[::-1]])
-            shapes.append(np.stack([across, np.concatenate([low[stretch], high[stretch][::-1]])], axis=1))
-    return shapes

@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from . import _layout as layout
-from ._depth import draw_depth, name_curves
+from ._depth import RANGE, band_shapes, draw_depth, name_curves
 from ._heatmap import SEPARATION, draw_heatmap, row_height, two_digits
 from ._labels import merged
 from ._layout import GAP, SMALL
+from ._panels import Key
 
 _MOST_VALUES = 120  # cells; more numbers than that nobody reads, and each costs time to draw
 _MOST_LABELS = 6  # epochs that are named one by one
+_BAND = "#ddd3e3"  # a pale form of the last line's colour
 
 
 def separation_heatmap(
@@ -84,6 +87,7 @@ def separation_depth(
     *,
     title: str = "",
     value: str = "mean separation over class pairs",
+    band: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """Separation along the depth of the network, one line for each analysed epoch.
 
@@ -96,12 +100,14 @@ def separation_depth(
             late, layers in order of execution; they need not be the same in all epochs.
         title: Title of the figure.
         value: What the values are, for the y axis.
+        band: Layer -> lower and upper end of the 95% interval over classes of the last line's value, a pale band below
+            it; layers can be missing, NaN means none.
 
     Returns:
         A figure without a canvas: the lines are in its first axes, one for each epoch, in order.
 
     Raises:
-        ValueError: If there is no epoch or no layer.
+        ValueError: If there is no epoch or no layer, or the band has another one.
 
     Example:
         >>> figure = separation_depth({"untrained": {"input": 0.4, "fc": 0.3}, 0: {"input": 0.4, "fc": 0.8}})
@@ -111,10 +117,14 @@ def separation_depth(
     layers = merged([list(curve) for curve in curves.values()])
     if not layers:
         raise ValueError("curves have no epochs or no layers")
+    given = band or {}
+    if unknown := given.keys() - set(layers):
+        raise ValueError(f"the band has layers that no curve has: {sorted(unknown)}")
+    ends = np.array([given.get(layer, (np.nan, np.nan)) for layer in layers], dtype=np.float64)
     values = np.array([[curve.get(layer, np.nan) for layer in layers] for curve in curves.values()], dtype=np.float64)
     epochs = [f"epoch {key}" if isinstance(key, int | np.integer) else str(key) for key in curves]
     with matplotlib.rc_context(layout.STYLE):
-        return _depth(values, layout.shorten(layers), layout.shorten(epochs), [title] if title else [], value)
+        return _depth(values, ends, layout.shorten(layers), layout.shorten(epochs), [title] if title else [], value)
 
 
 def _hardest(values: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -162,15 +172,26 @@ def _heatmap(values: NDArray[np.float64], layers: Sequence[str], pairs: Sequence
 
 
 def _depth(
-    values: NDArray[np.float64], layers: Sequence[str], epochs: Sequence[str], lines: Sequence[str], value: str
+    values: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    layers: Sequence[str],
+    epochs: Sequence[str],
+    lines: Sequence[str],
+    value: str,
 ) -> Figure:
     num = len(values)
+    keys = [Key("95% interval over classes", _BAND, "s")] if np.isfinite(ends).all(1).any() else []
     named = epochs if num <= _MOST_LABELS else epochs[-1:]
     marks = range(0) if len(named) == num else [round(i * (num - 1) / 4) for i in range(5)]
     strip_labels = {(i + 0.5) / num: epochs[i] for i in marks}
     strip_width = 14 + 3 * GAP + layout.text_width(strip_labels.values()) if strip_labels else 0.0
-    figure, axes = draw_depth(layers, named, value=value, lines=lines, beside=strip_width)
+    figure, axes = draw_depth(layers, named, value=value, lines=lines, keys=keys, beside=strip_width)
     colors = matplotlib.colormaps["viridis_r"](np.linspace(0.15, 1, num) if num > 1 else [1.0])  # all seen on white
+    if keys:
+        low, high = ends.clip(*RANGE).T
+        shapes = band_shapes(np.arange(len(layers)), low, high, 4 * np.ptp(axes.get_xlim()) / axes.bbox.width)
+        band = PolyCollection(shapes, facecolors=_BAND, linewidths=0, zorder=0.5, label="band")
+        axes.add_collection(band, autolim=False)
     _add_curves(axes, values, colors)
     name_curves(axes, values[-len(named) :], colors[-len(named) :], named, bold=[len(named) - 1])
     if strip_labels:

@@ -21,9 +21,9 @@ _ALIKE = {
     "welch": "the runs of each group are equal",
 }
 _SETTINGS = {
-    "module": "the models are of different classes",
-    "network": "different parts of the models are analysed",
-    "dataloader_idx": "different validation loaders are looked at",
+    "module": "the models differ",
+    "network": "other parts of the models are analysed",
+    "dataloader_idx": "other validation loaders are looked at",
 }
 
 Array = NDArray[np.float64]
@@ -123,8 +123,8 @@ def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
         and classes that all runs of the two groups share; without a shared epoch in the last record of each run.
 
     Raises:
-        ValueError: If there are fewer than two groups, a group has fewer than two runs, or they share no layer or no two
-            classes.
+        ValueError: If there are fewer than two groups, a group has fewer than two runs, or they share no layer or no
+            two classes.
     """
     if len(groups) < 2:
         raise ValueError(f"two groups or more are needed, not {len(groups)}")

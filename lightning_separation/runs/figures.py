@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import plots
 from ..comparison import jackknife_mean
 from ..records import ALL_LAYERS, Record
-from .compare import measured_classes, separations
+from .compare import measured_classes, pairs_of, separations
 from .run import Moment, Run, named, titled
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def depth(run: Run, quantity: str, analysis: str) -> Figure:
         label = f"{record.label} ({counts[record.label]})" if counts[record.label] > 1 else record.label
         curves[label] = dict(zip(run.layers, row.tolist(), strict=True))
     if (analysis, quantity) == ("henze_penrose", "separation"):
-        return plots.separation_depth(curves)
+        return plots.separation_depth(curves, band=class_intervals(run.records[-1]))
     return plots.separation_depth(curves, value=quantity.replace("_", " "))
 
 
@@ -70,13 +70,34 @@ def pair_bands(record: Record) -> dict[str, tuple[float, float, float]]:
 
 
 def interval_bands(record: Record) -> dict[str, tuple[float, float, float]]:
-    """By layer the mean over pairs with its 95% interval over classes."""
+    """By layer the mean over pairs in its 95% interval over classes, which ends at 1, the largest separation."""
     bands = {}
     for layer, matrix in separations(record).items():
         known = measured_classes(matrix)
         found = jackknife_mean(matrix[np.ix_(known, known)])
-        bands[layer] = float(found.low), float(found.mean), float(found.high)
+        bands[layer] = float(found.low), float(found.mean), float(np.minimum(found.high, 1))
     return bands
+
+
+def class_intervals(record: Record) -> dict[str, tuple[float, float]]:
+    """The ends of ``interval_bands``."""
+    return {layer: (low, high) for layer, (low, _, high) in interval_bands(record).items()}
+
+
+def component_figure(record: Record, title: str) -> Figure:
+    """The samples of a record with findings of ``PrincipalComponents`` on the first two of each layer."""
+    found = record.findings["principal_components"]
+    layers = [layer for layer in record.layers if layer in found]
+    classes, names = found[ALL_LAYERS]["sample_class"], record.class_names
+    if not names:
+        classes, names = np.zeros_like(classes), ["all samples"]
+    return plots.component_scatter(
+        {layer: found[layer]["projection"] for layer in layers},
+        classes,
+        names,
+        explained={layer: found[layer]["explained_variance_ratio"] for layer in layers},
+        title=title,
+    )
 
 
 def _epochs(run: Run) -> Figure:
@@ -162,18 +183,7 @@ def _confusion(run: Run) -> Figure:
 
 def _components(run: Run) -> Figure:
     moment, record = _last(run, "principal_components")
-    found = record.findings["principal_components"]
-    layers = [layer for layer in record.layers if layer in found]
-    classes, names = found[ALL_LAYERS]["sample_class"], record.class_names
-    if not names:
-        classes, names = np.zeros_like(classes), ["all samples"]
-    return plots.component_scatter(
-        {layer: found[layer]["projection"] for layer in layers},
-        classes,
-        names,
-        explained={layer: found[layer]["explained_variance_ratio"] for layer in layers},
-        title=titled(run, f"Two principal components, {named(moment)}"),
-    )
+    return component_figure(record, titled(run, f"Two principal components, {named(moment)}"))
 
 
 FIGURES: Mapping[str, Callable[[Run], Figure]] = {
@@ -224,5 +234,5 @@ def _last(run: Run, analysis: str) -> tuple[Moment, Record]:
 
 
 def _pairs(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    values = matrix[np.triu_indices(len(matrix), 1)]
+    values = pairs_of(matrix)
     return values[np.isfinite(values)]
