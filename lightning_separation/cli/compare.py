@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..records import INPUT
 from ..runs import BEFORE, Comparison, Run, compare_groups
-from ..runs.compare import INPUT
 from ..runs.comparison import Row, Test
 from ..runs.run import Moment, named
 from ..tables import Table, plain, signed
@@ -28,11 +28,21 @@ class Compared(NamedTuple):
         name: Of the run or group.
         whole: At every shared moment.
         shown: Those of its rows that are listed.
+        shares_epochs: Whether all runs have the moments; else the last record of each is compared.
     """
 
     name: str
     whole: Comparison
     shown: Comparison
+    shares_epochs: bool
+
+    @property
+    def when(self) -> str:
+        """Of what is listed."""
+        if not self.shares_epochs:
+            return "last records"
+        first, last = named(self.shown.moments[0]), named(self.shown.moments[-1])
+        return first if first == last else f"{first} to {last}"
 
 
 def compare(
@@ -51,10 +61,12 @@ def compare(
     """
     baseline, *others = variants.values()
     found = [run.compare(baseline[0], test) for (run,) in others] if test else compare_groups(variants)
-    return [
-        Compared(name, whole, whole if every else _at(whole, whole.moments[-1] if moment is None else moment))
-        for name, whole in zip(list(variants)[1:], found, strict=True)
-    ]
+    compared = []
+    for name, whole in zip(list(variants)[1:], found, strict=True):
+        shown = whole if every else _at(whole, whole.moments[-1] if moment is None else moment)
+        shared = all(at in run.moments for run in (*baseline, *variants[name]) for at in whole.moments)
+        compared.append(Compared(name, whole, shown, shared))
+    return compared
 
 
 def _at(comparison: Comparison, moment: Moment) -> Comparison:
@@ -74,8 +86,8 @@ def describe(baseline: str, compared: Sequence[Compared], loaded: Sequence[tuple
     """
     names = shown_names(layer for one in compared for layer in one.whole.layers)
     compared = [
-        Compared(name, with_shown_layers(whole, names), with_shown_layers(shown, names))
-        for name, whole, shown in compared
+        one._replace(whole=with_shown_layers(one.whole, names), shown=with_shown_layers(one.shown, names))
+        for one in compared
     ]
     told = [f"{run.name}: {'; '.join(about(folder, with_shown_names(run)))}" for folder, run in loaded]
     return Report(
@@ -104,7 +116,7 @@ def conclude(one: Compared) -> str:
     """How many layers differ at the last moment that is listed, and which most, in a sentence."""
     comparison, moment = one.whole, one.shown.moments[-1]
     rows = [row for row in comparison.rows if row.moment == moment and row.layer != INPUT]
-    at = named(moment) if moment == BEFORE else f"at {named(moment)}"
+    at = named(moment) if moment == BEFORE else f"at {named(moment)}" if one.shares_epochs else "in the last records"
     if len(comparison.moments) > 1 and moment == comparison.moments[-1]:
         at += ", the last one shared"
     if not rows:
@@ -112,8 +124,10 @@ def conclude(one: Compared) -> str:
     largest = _largest(max(rows, key=lambda row: abs(row.effect)), comparison)
     if not any(np.isfinite(row.q_value) for row in rows):
         return f"{comparison.title}: there is no test {at} (see the notes); largest difference: {largest}."
-    differ = [row.layer for row in rows if row.q_value < ALPHA]
-    of = f"{len(differ) or 'none'} of {counted(len(rows), 'layer')} {'differs' if len(differ) < 2 else 'differ'}"
+    tested = [row for row in rows if np.isfinite(row.q_value)]
+    differ = [row.layer for row in tested if row.q_value < ALPHA]
+    layers = counted(len(tested), "layer") + (" that could be tested" if len(tested) < len(rows) else "")
+    of = f"{len(differ) or 'none'} of {layers} {'differs' if len(differ) < 2 else 'differ'}"
     which = f": {listed(differ)}" if differ else ""
     return f"{comparison.title}: {of} {at} (q < {ALPHA}){which}; largest difference: {largest}."
 
@@ -129,7 +143,7 @@ def _largest(row: Row, comparison: Comparison) -> str:
 
 
 def _differences(one: Compared) -> Section:
-    name, whole, shown = one
+    name, whole, shown, _ = one
     since = whole.since()
     header = ["layer", shown.rows[0].versus, name, "difference", "95% interval", "q", "differs since"]
     rows = [_cells(row, since[row.layer]) for row in shown.rows]
@@ -141,7 +155,7 @@ def _differences(one: Compared) -> Section:
         f"q: {adjusted_for(whole)} Each comparison is adjusted by itself. Differs since: from then on q stays below "
         f"{ALPHA}."
     )
-    return Section(f"{shown.title}, {_when(shown)}", Table(header, rows, caption))
+    return Section(f"{shown.title}, {one.when}", Table(header, rows, caption))
 
 
 def _cells(row: Row, since: Moment | None) -> list[str]:
@@ -154,11 +168,6 @@ def _cells(row: Row, since: Moment | None) -> list[str]:
         chance(row.q_value),
         named(since) if since is not None else "–",
     ]
-
-
-def _when(shown: Comparison) -> str:
-    first, last = named(shown.moments[0]), named(shown.moments[-1])
-    return first if first == last else f"{first} to {last}"
 
 
 def _below(compared: Sequence[Comparison]) -> Iterator[Section]:

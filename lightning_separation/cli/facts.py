@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..comparison import adjusted, jackknife_difference, jackknife_mean
 from ..comparison.difference import ROUNDING
-from ..records import Record
+from ..records import INPUT, Record
 from ..runs import Comparison, Run
-from ..runs.compare import INPUT, measured_classes, separations
+from ..runs.compare import measured_classes, separations
 from ..runs.run import Moment
 
 ALPHA = 0.05
@@ -141,9 +141,8 @@ def notes_of(run: Run) -> list[str]:
     """What the records, those of the training data too, and we leave out; each kind once, as it was said last."""
     said = _last_of_each_kind(run.records)
     of_train = _last_of_each_kind(run.train.records) if run.train else []
-    if run.hidden:
-        hidden = f"{run.hidden} record{'s are' if run.hidden > 1 else ' is'} hidden"
-        said.append(f"{hidden}: of several in one epoch one is shown, that of the fit or the last")
+    if run.hidden:  # as comparisons say it, so that it is told once
+        said.append(f"{run.name or 'the run'} has several records of one epoch; not compared: {run.hidden}")
     return [*said, *(f"training data: {note}" for note in of_train if note not in said)]
 
 
@@ -263,7 +262,7 @@ def _mean_of_pairs(values: NDArray[np.float64]) -> tuple[float, float, float, fl
     if len(pairs) < 3:
         return float(jackknife_mean(pairs).mean) if len(pairs) else np.nan, np.nan, np.nan, np.nan
     effect, low, high, p_value = (float(value) for value in jackknife_difference(pairs, np.zeros_like(pairs)))
-    return effect, low, high, p_value
+    return (effect, low, high, p_value) if p_value else (effect, np.nan, np.nan, np.nan)  # no spread to test by
 
 
 def _measured(record: Record, moment: Moment, layer: str) -> Measured:

@@ -71,11 +71,12 @@ def of_comparisons(compared: Sequence[Compared], variants: Mapping[str, Sequence
     """
     first = compared[0]
     moments = [*first.whole.moments, *first.shown.moments]  # rather what is listed
-    if shared := [moment for moment in moments if all(moment in one.whole.moments for one in compared)]:
+    runs = [run for members in variants.values() for run in members]
+    if shared := [moment for moment in moments if all(moment in run.moments for run in runs)]:
         yield _depth(variants, shared[-1])
     effects = np.concatenate([np.abs(one.whole.array("effect")).ravel() for one in compared])
     limit = max(float(np.nanmax(effects)), _LEAST)  # one scale for all
-    for name, whole, _ in compared:
+    for name, whole, *_ in compared:
         reading = f"Red: better separated in {name}; blue: in {whole.rows[0].versus}. Not more than chance: pale."
         yield _picture(f"difference-{name.replace('/', '-')}", reading, whole.plot(limit=limit))
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..records import OBJECTIVES
+from ..records import INPUT, OBJECTIVES
 from ..runs import BEFORE, Comparison, Run
-from ..runs.compare import INPUT
 from ..runs.comparison import Row
 from ..runs.run import Moment, named
 from ..tables import Table, percent, plain, signed
@@ -151,17 +150,19 @@ def _conclusion(rows: list[Measured], hardest: Pair, effect: Comparison | None) 
 
 
 def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iterator[Section]:
+    gap, steps = if_known(run.gap), if_known(run.layer_steps)
+    compared = [one for one in (effect, gap, steps) if one]
     if rows:
         yield _separation(rows, effect)
         yield _allowed(rows)
         yield _hardest(run, [row.layer for row in rows if row.moment == rows[-1].moment])
-        if (steps := if_known(run.layer_steps)) and len(steps.last) <= _MOST_STEPS:
+        if steps and len(steps.last) <= _MOST_STEPS:
             yield _added(steps)
     else:
         yield Section("Layers", _layers(run))
     if ablated := run.last("ablation"):
         yield from _needed(*ablated)
-    if gap := if_known(run.gap):
+    if gap:
         yield _gap(gap, beyond_input(run))
     if tested := memberships(run):
         yield _membership(*tested)
@@ -170,10 +171,10 @@ def _sections(run: Run, rows: list[Measured], effect: Comparison | None) -> Iter
             yield _suspects(split, suspects)
     if foretold := if_known(lambda: forecasts(run)):
         yield _foretold(foretold)
-    if notes := list(dict.fromkeys([*notes_of(run), *(effect.notes if effect else [])])):
+    if notes := list(dict.fromkeys([*notes_of(run), *(note for one in compared for note in one.notes)])):
         yield Section("Notes", None, notes)
-    if effect:
-        yield Section("What the test assumes", None, [effect.assumes])
+    if compared:
+        yield Section("What the test assumes", None, [compared[0].assumes])
 
 
 def _separation(rows: list[Measured], effect: Comparison | None) -> Section:
@@ -294,7 +295,7 @@ def _gap(gap: Comparison, beyond: Sequence[Beyond]) -> Section:
     )
     header = ["layer", "training", "validation", "gap", "95% interval", "q", "beyond input"]
     of_input = _of_input({row.layer: (row.effect, row.q_value) for row in gap.last})
-    return Section("Training against validation data", Table(header, rows, caption), [*of_input, *gap.notes])
+    return Section("Training against validation data", Table(header, rows, caption), list(of_input))
 
 
 def _membership(moment: Moment, tested: Sequence[Membership]) -> Section:

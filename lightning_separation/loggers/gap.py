@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .. import plots
-from ..records import Record
+from ..records import INPUT, Record
 from ..runs import Run
-from ..runs.compare import INPUT
 from ..tables import Table, plain, signed
 from .display import Display, title
 

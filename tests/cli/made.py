@@ -60,15 +60,19 @@ def record(epoch, layers, *, classes=None, count=30, stage="fit", split="val", n
 
 
 def moments(shift=0.0, seed=0, epochs=("before", 0, 1), num=4, layers=LAYERS, **settings):
-    """Records whose input is the same at every epoch and whose other layers rise; ``shift`` is on all but the input."""
+    """Records whose input is the same at every epoch and whose other layers rise.
+
+    ``shift`` is on all but the input, the mean over pairs of what is not quite the same on each.
+    """
+    off, uneven = 1 - np.eye(num), 0.1 * matrix(num, seed=98)
+    shifted = shift * (off + uneven - mean(uneven) * off)
     return [
         record(
             epoch,
             {
                 layer: matrix(num, seed=99)
                 if layer == "input"
-                else matrix(num, seed=seed + 10 * depth + when) * (0.6 + 0.4 * when / len(epochs))
-                + (shift * (1 - np.eye(num)))
+                else matrix(num, seed=seed + 10 * depth + when) * (0.6 + 0.4 * when / len(epochs)) + shifted
                 for depth, layer in enumerate(layers)
             },
             **settings,

@@ -19,6 +19,10 @@ def runs(tmp_path):
     return [saved(records, tmp_path / name / "version_0" / "separation") for name, records in makes.items()]
 
 
+def separation_of(records, layer="fc1"):
+    return records[-1].findings["henze_penrose"][layer]["divergence"]
+
+
 def rows_of(text):
     return list(csv.DictReader(io.StringIO(text)))
 
@@ -56,14 +60,17 @@ def test_runs_of_one_name_are_told_apart_and_concluded_one_by_one(runs, call):
     lines = text.splitlines()
     assert lines[0] == "worse, same compared with baseline"
     said = lines[2].replace("largest difference: fc2", "largest difference: fc1")  # equal but for rounding
+    _, low, high, _ = jackknife(separation_of(moments(CLOSER)) - separation_of(moments()))
+    ends = f"{low:.3f} to {high:.3f}".replace("-", "−")
+    assert low < CLOSER < high < -0.19
     assert said == (
         "worse minus baseline: 2 of 2 layers differ at epoch 1, the last one shared (q < 0.05): fc1, fc2; largest "
-        "difference: fc1, −0.200 (95% interval −0.200 to −0.200), since before training."
+        f"difference: fc1, −0.200 (95% interval {ends}), since before training."
     )
     assert lines[3].startswith("same minus baseline: none of 2 layers differs at epoch 1")
     assert [cell.strip() for cell in cells(text, "worse minus baseline, epoch 1", "fc1")][3:] == [
         "−0.200",
-        "−0.200 to −0.200",
+        ends,
         "<0.001 *",
         "before training",
     ]
@@ -117,6 +124,36 @@ def test_what_is_not_shared_is_said_once(tmp_path, call):
     assert sum("unequal numbers of samples" in note for note in notes) == 1
     assert "deep" not in text.split("\nNotes\n")[0]
     assert "1 of 1 layer" in text or "none of 1 layer" in text
+
+
+def test_a_layer_that_cannot_be_tested_is_not_one_that_does_not_differ(tmp_path, call):
+    other = moments(seed=50)
+    for one, same in zip(other, moments(), strict=True):
+        values = same.findings["henze_penrose"]["fc2"]["divergence"]
+        one.findings["henze_penrose"]["fc2"]["divergence"][:] = values - 0.01 * (1 - np.eye(4))
+    folders = [saved(moments(), tmp_path / "a"), saved(other, tmp_path / "b")]
+    _, text, _ = call("compare", *folders)
+    assert "b minus a: none of 1 layer that could be tested differs at epoch 1" in text
+    assert "p adjusted for 3 tests (layers at 3 epochs)" in text
+    assert (
+        cells(text, "b minus a, epoch 1", "fc2")[4:6] == ["–", "–"]
+        or "–" in cells(text, "b minus a, epoch 1", "fc2")[4]
+    )
+    assert "there is no spread to test by in fc2" in text
+
+
+def test_runs_without_a_shared_epoch_are_compared_at_their_ends(tmp_path, call):
+    a, b = moments(), moments(seed=50, epochs=[8, 9])
+    folders = [saved(a, tmp_path / "a"), saved(b, tmp_path / "b")]
+    code, text, _ = call("compare", *folders, "--output", tmp_path / "page")
+    assert code == 0
+    assert "differs in the last records (q < 0.05)" in text
+    assert "no epoch is shared: the last record of each is compared" in text
+    effect = mean(separation_of(b)) - mean(separation_of(a))
+    shown = cells(text, "b minus a, last records", "fc1")
+    assert shown[3].strip() == f"{effect:+.3f}".replace("-", "−")
+    assert not (tmp_path / "page" / "depth.png").exists()  # there is no epoch to draw
+    assert (tmp_path / "page" / "difference-b.png").exists()
 
 
 def test_two_classes_are_not_tested(tmp_path, call):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,11 +191,11 @@ def test_notes_of_all_records_are_told_once_each_as_said_last(tmp_path, call):
 
 @pytest.mark.parametrize("num", [1, 2])
 def test_records_behind_others_are_counted(tmp_path, call, num):
-    records = [record(0, {"fc": matrix()}) for _ in range(num + 1)]
-    for i, one in enumerate(records):
-        one.step = i
-    _, text, _ = call("show", saved(records, tmp_path / "run"))
-    assert f"\n{num} record{'s are' if num == 2 else ' is'} hidden: " in text
+    hidden = [replace(record(0, {"fc": matrix()}), step=i, stage="validate") for i in range(3, 3 + num)]
+    _, text, _ = call("show", saved([*moments(), *hidden], tmp_path / "run"))
+    notes = text.split("\nNotes\n")[1].split("\n\n")[0].splitlines()
+    assert len(notes) == 1
+    assert notes[0].endswith(f"run has several records of one epoch; not compared: {num}")
 
 
 def test_hardest_pairs_are_those_of_the_last_layer_in_order(run, call):
