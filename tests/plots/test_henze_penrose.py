@@ -233,6 +233,35 @@ class TestDepth:
         scale = [text.get_text() for text in many.axes[1].texts]
         assert scale == ["untrained", "epoch 1", "epoch 3", "epoch 5", "epoch 7"]
 
+    def test_the_last_line_has_a_band_of_the_layers_that_have_one(self) -> None:
+        given = curves(3, ["a", "b", "c", "d", "e"])
+        band = {"a": (0.1, 0.2), "b": (-3.0, 0.5), "c": (np.nan, np.nan), "e": (0.5, 7.0)}
+        figure = separation_depth(given, band=band)
+        assert_legible(figure)
+        (shape,) = (part for part in figure.axes[0].collections if part.get_label() == "band")
+        stretch, bar = (path.vertices[:-1] for path in shape.get_paths())
+        np.testing.assert_allclose(stretch, [[0, 0.1], [1, -0.1], [1, 0.5], [0, 0.2]])
+        assert bar[:, 0].mean() == pytest.approx(4)
+        assert (bar[:, 1].min(), bar[:, 1].max()) == (0.5, 1.02)  # the axis ends there
+        assert shape.get_zorder() < min(line.get_zorder() for line in figure.axes[0].lines)
+        assert [text.get_text() for text in figure.axes[1].texts] == ["95% interval over classes"]
+
+    @pytest.mark.parametrize("band", [None, {}, {"input": (np.nan, np.nan)}, {"input": (0.1, np.nan)}])
+    def test_without_an_interval_the_figure_is_as_ever(self, band: dict[str, tuple[float, float]] | None) -> None:
+        figure = separation_depth(curves(2, ["input", "fc"]), band=band)
+        assert len(figure.axes) == 1
+        assert not [part for part in figure.axes[0].collections if part.get_label() == "band"]
+
+    @pytest.mark.parametrize("num_epochs", [1, 100])
+    @pytest.mark.parametrize("layers", [["input"], long_names(60)])
+    def test_a_band_takes_no_room_from_texts(self, num_epochs: int, layers: list[str]) -> None:
+        band = dict.fromkeys(layers, (0.2, 1.0))
+        assert_legible(separation_depth(curves(num_epochs, layers), title="a title " * 30, band=band))
+
+    def test_a_band_of_an_unknown_layer_raises(self) -> None:
+        with pytest.raises(ValueError, match=r"layers that no curve has: \['fc9'\]"):
+            separation_depth(curves(2, ["fc"]), band={"fc9": (0.1, 0.2)})
+
     @pytest.mark.parametrize("nothing", [{}, {0: {}}])
     def test_nothing_to_draw_raises(self, nothing: dict[int, dict[str, float]]) -> None:
         with pytest.raises(ValueError, match="no epochs or no layers"):

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lightning_separation import PrincipalComponents, Run, analyze
+from lightning_separation.loggers.henze_penrose import display
 from lightning_separation.records import Findings
 from lightning_separation.runs.figures import FIGURES, drawn, interval_bands, pair_bands
 from tests.helpers import blobs, loader, mlp
@@ -95,7 +97,48 @@ def test_a_class_and_a_layer_that_are_left_out():
         m = divergence(one, 0, layer)[:3, :3]
         assert bands[layer] == pytest.approx((min(pairs(m)), mean(m), max(pairs(m))))
         effect, low, high, _ = jackknife(m, np.zeros((3, 3)))
-        assert intervals[layer] == pytest.approx((low, effect, high))
+        assert intervals[layer] == pytest.approx((low, effect, min(high, 1)))
+
+
+def test_an_interval_ends_at_the_largest_separation_there_is():
+    near = matrix(5, low=0.9, high=1.0)
+    near[:4, 4] = near[4, :4] = 0.5
+    intervals = interval_bands(record(0, {"low": matrix(5, low=0.2, high=0.4), "high": near}, "abcde"))
+    _, low, high, _ = jackknife(near, np.zeros((5, 5)))
+    assert high > 1
+    assert intervals["high"] == pytest.approx((low, mean(near), 1))
+    assert intervals["low"][2] < 1
+    two = interval_bands(record(0, {"fc": matrix(2)}, "ab"))
+    assert np.isnan([two["fc"][0], two["fc"][2]]).all()
+
+
+def band_of(figure):
+    bands = [part for part in figure.axes[0].collections if part.get_label() == "band"]
+    return [corners for part in bands for path in part.get_paths() for corners in path.vertices[:-1].tolist()]
+
+
+def test_the_last_curve_has_its_interval_in_every_depth_figure(fitted):
+    last = fitted.run.moments[2]
+    found = last.findings["henze_penrose"]
+    margin = stats.t.ppf(0.975, len(last.class_names) - 1)
+    wanted = [(found[k]["separation"], margin * found[k]["separation_error"]) for k in last.layers]
+    corners = [mean - error for mean, error in wanted] + [min(mean + error, 1) for mean, error in reversed(wanted)]
+    history = {2: {"separation": {layer: found[layer]["separation"].item() for layer in last.layers}}}
+    in_tensorboard = display(last, history, "separation").figures["separation_figures/depth"]()
+    for figure in (Run([last]).plot(), in_tensorboard):
+        np.testing.assert_allclose(np.array(band_of(figure))[:, 1], np.maximum(corners, -0.1))
+        assert "95% interval over classes" in texts(figure)
+
+
+def test_a_class_without_enough_samples_costs_no_band():
+    one = run(classes="abcde")
+    for layer in LAYERS:
+        m = divergence(one, 2, layer)
+        m[0] = m[:, 0] = np.nan
+    lows = [jackknife(divergence(one, 2, layer)[1:, 1:], np.zeros((4, 4)))[1] for layer in LAYERS]
+    np.testing.assert_allclose(np.array(band_of(one.plot()))[:3, 1], np.maximum(lows, -0.1))
+    assert band_of(one.plot("bayes_error")) == []
+    assert band_of(run(classes="ab").plot()) == []  # one pair has no spread
 
 
 def test_components_without_classes():

@@ -59,6 +59,19 @@ def test_of_validations_of_one_epoch_the_last_counts():
     assert Run(records).moments[1].layers == ["y"]
 
 
+def test_hidden_are_records_of_other_weights():
+    def validated(epoch, step):
+        return record(epoch, stage="validate", step=step, layers=["x"])
+
+    fit = [record(epoch, layers=["x"]) for epoch in (0, 1)]  # steps 9 and 19
+    assert Run(fit).hidden == Run([]).hidden == 0
+    assert Run([validated(0, 0), validated(0, 0), *fit, validated(2, 20)]).hidden == 0
+    assert Run([*fit, validated(1, 19), replace(fit[1], stage="test", split="test", step=17)]).hidden == 0
+    assert Run([fit[0], validated(1, 12), validated(1, 15), fit[1]]).hidden == 2
+    assert Run([validated(3, 30), validated(3, 33), validated(3, 36), validated(4, 40)]).hidden == 2
+    assert Run([replace(one, epoch=0, stage="analyze", step=0) for one in fit]).hidden == 1
+
+
 def test_analysed_checkpoints_have_the_epochs_that_they_are_given():
     records = [replace(record(e), stage="analyze", step=0) for e in (4, 0, 2)]
     assert list(Run(records).moments) == [0, 2, 4]
