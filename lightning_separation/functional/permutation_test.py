@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from itertools import combinations, islice, product
 from math import ceil, comb
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from ._bins import check_count, check_generator, check_tensor
 from ._inputs import device_of
 
 _BLOCK = 1 << 20  # numbers of arrangements to work on at a time
-_HELD = 1 << 21  # differences of arrangements held at a time
+_HELD = 1 << 20  # differences of arrangements held at a time
 _ROUNDING = 100 * torch.finfo(torch.float64).eps  # differences this much closer than the values are large are tied
 
 
@@ -78,50 +77,42 @@ def permutation_test(
         raise ValueError(f"x and y must have the same leading axes, not shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if paired and n != m:
         raise ValueError(f"paired x and y must have one length, not {n} and {m}")
-    masks = _arrangements(n, m, paired, num_permutations, generator, x.device)
-    rows = max(1, _HELD // masks.number)
+    masks, number, given = _arrangements(n, m, paired, num_permutations, generator, x.device)
+    rows = max(1, _HELD // number)
     of_x, of_y = (side.reshape(-1, side.shape[-1]).split(rows) for side in (x, y.to(x.device)))
-    parts = [_tested(*part, masks, paired) for part in zip(of_x, of_y, strict=True)]
-    return PermutationTest(*(torch.cat(values).reshape(x.shape[:-1]) for values in zip(*parts, strict=True)))
-
-
-class _Arrangements(NamedTuple):
-    """Ways to mark values; ``draw()`` gives the same at every call, some at a time, ``[B, N]`` bool."""
-
-    draw: Callable[[], Iterator[Tensor]]
-    number: int
-    given: int  # 1 if they are drawn at random: then that of the data is not among them
+    again = masks if len(of_x) == 1 else list(masks)  # the same for all
+    found = x.new_empty(4, x.shape[:-1].numel())  # small tensors kept in between would break up what is freed
+    for one, two, place in zip(of_x, of_y, found.split(rows, 1), strict=True):
+        place.copy_(_tested(one, two, again, number, given, paired))
+    return PermutationTest(*found.reshape(4, *x.shape[:-1]))
 
 
 def _arrangements(
     n: int, m: int, paired: bool, most: int, generator: torch.Generator | None, device: torch.device
-) -> _Arrangements:
-    """Every one, or ``most`` random ones if there are more."""
+) -> tuple[Iterator[Tensor], int, int]:
+    """Ways to mark values, some at a time, ``[B, N]`` bool; how many; and 1 if that of the data is not among them.
+
+    They are all there are, or ``most`` random ones if there are more.
+    """
     num, size = (n, None) if paired else (n + m, n)
     step = max(1, _BLOCK // num)
     total = 2**n if size is None else comb(num, size)
-    if total <= most:
-        return _Arrangements(
-            partial(_all_signs, n, step) if size is None else partial(_all_subsets, num, n, step), total, 0
-        )
-    device = device if generator is None else generator.device
-    seed = int(torch.randint(1 << 62, (), generator=generator, device=device))
-    return _Arrangements(partial(_random, num, size, most, step, seed, device), most, 1)
+    if total > most:
+        return _random(num, size, most, step, generator, device), most, 1
+    return _all_signs(num, step) if size is None else _all_subsets(num, size, step), total, 0
 
 
-def _tested(x: Tensor, y: Tensor, masks: _Arrangements, paired: bool) -> PermutationTest:
-    """The tests of ``[R, n]`` and ``[R, m]``."""
+def _tested(x: Tensor, y: Tensor, masks: Iterable[Tensor], number: int, given: int, paired: bool) -> Tensor:
+    """Statistic, p and the ends of the interval of ``[R, n]`` and ``[R, m]``, ``[4, R]``."""
     pooled = torch.cat([x, y], -1)
     values = x - y if paired else pooled - pooled.mean(-1, keepdim=True)
     statistic = x.mean(-1) - y.mean(-1)
     tied = _ROUNDING * pooled.abs().amax(-1)
     n, m = x.shape[-1], y.shape[-1]
-    null = torch.cat([_difference(values, mask.to(x.device), n, m) for mask in masks.draw()], -1).abs()
-    extreme = (null >= (statistic.abs() - tied)[:, None]).sum(-1) + masks.given
-    margin = null.kthvalue(ceil(0.95 * masks.number)).values
-    return PermutationTest(
-        statistic, extreme.double() / (masks.number + masks.given), statistic - margin, statistic + margin
-    )
+    null = torch.cat([_difference(values, mask.to(x.device), n, m) for mask in masks], -1).abs_()
+    p_value = ((null >= (statistic.abs() - tied)[:, None]).sum(-1) + given).double() / (number + given)
+    margin = null.kthvalue(ceil(0.95 * number)).values
+    return torch.stack([statistic, p_value, statistic - margin, statistic + margin])
 
 
 def _as_samples(given: Tensor, name: str) -> Tensor:
@@ -154,9 +145,11 @@ def _all_subsets(num: int, size: int, step: int) -> Iterator[Tensor]:
         yield torch.zeros(len(rows), num, dtype=torch.bool).scatter_(1, torch.tensor(rows), True)
 
 
-def _random(num: int, size: int | None, count: int, step: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+def _random(
+    num: int, size: int | None, count: int, step: int, generator: torch.Generator | None, device: torch.device
+) -> Iterator[Tensor]:
     """So many random ways to mark so many values, or any number of them (None), ``[B, num]`` bool."""
-    generator = torch.Generator(device).manual_seed(seed)
+    device = device if generator is None else generator.device
     for start in range(0, count, step):
         shape = min(step, count - start), num
         key = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)

@@ -68,7 +68,7 @@ def test_random_arrangements(paired, shift):
     error = math.sqrt(expected.pvalue * (1 - expected.pvalue) * 2 / 10000)
     assert found.p_value.item() == pytest.approx(expected.pvalue, abs=4 * error)
     margin = np.quantile(expected.null_distribution, 0.95)
-    assert (found.high - found.low).item() / 2 == pytest.approx(margin, rel=0.05)  # 4 errors of two quantiles
+    assert (found.high - found.low).item() / 2 == pytest.approx(margin, rel=0.04)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -180,8 +180,8 @@ def test_leading_axes_are_tests_of_their_own_by_the_same_arrangements(paired, si
 
 def test_more_tests_than_are_held_at_a_time():
     x, y = torch.randn(2, 700, 8, generator=seeded(), dtype=torch.float64)
-    found = permutation_test(x, y, num_permutations=9999, generator=seeded())  # 210 at a time
-    for i in (0, 209, 210, 699):
+    found = permutation_test(x, y, num_permutations=9999, generator=seeded())  # 104 at a time
+    for i in (0, 103, 104, 699):
         one = permutation_test(x[i], y[i], num_permutations=9999, generator=seeded())
         np.testing.assert_allclose([value[i] for value in found], torch.stack(one), rtol=1e-12)
     assert [value.shape for value in permutation_test(x[:0], y[:0])] == [(0,)] * 4
