@@ -116,13 +116,15 @@ def train(variant: str, seed: int, epochs: int, logdir: Path) -> Run:
 
 def format_comparison(found: Comparison) -> str:
     """The last epoch's differences as text."""
-    lines = [found.title, f"{'layer':8}{'mean':>8}{'baseline':>10}{'difference':>12}{'95% interval':>20}  since epoch"]
+    header = f"{'layer':8}{'mean':>8}{'baseline':>10}{'difference':>12}{'95% interval':>20}{'q':>8}  since epoch"
+    lines = [found.title, header]
     since = found.since()
     for row in found.last:
         numbers = f"{row.mean:8.3f}{row.other_mean:10.3f}{row.effect:+12.3f}"
         epoch = "not shown" if since[row.layer] is None else since[row.layer]
-        lines.append(f"{row.layer:8}{numbers}{f'{row.low:+.3f} to {row.high:+.3f}':>20}  {epoch}")
-    return "\n".join([*lines, *found.notes])
+        lines.append(f"{row.layer:8}{numbers}{f'{row.low:+.3f} to {row.high:+.3f}':>20}{row.q_value:8.3f}  {epoch}")
+    told = "q: p adjusted for the number of layers and epochs; not shown: q is not below 0.05"
+    return "\n".join([*lines, told, *found.notes])
 
 
 def format_splits(runs: dict[str, Run]) -> str:

@@ -170,6 +170,7 @@ class SeparationMonitor(Callback):
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._notes: list[str] = []  # of the record in the making
         self._said: set[tuple[str, str]] = set()
+        self._positions: dict[str, list[int]] = {}  # by split where the samples are in the data
         self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
         self._laid_out: set[str] = set()  # tags that a dashboard may show
         self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
@@ -403,6 +404,7 @@ class SeparationMonitor(Callback):
 
     def _analyse(self, trainer: Trainer, snapshot: Snapshot, due: Sequence[Analysis]) -> Record:
         assert trainer.state.fn is not None  # a loop is running
+        self._positions[snapshot.split] = snapshot.positions.tolist()
         epoch, step = self._trained or (trainer.current_epoch, _logged_step(trainer))
         findings: dict[str, Findings] = {}
         for analysis in possible(due, snapshot):
@@ -465,9 +467,10 @@ class SeparationMonitor(Callback):
         try:
             if self._fresh and records[0].stage == "fit" and folder not in self._described:
                 forget_fit(folder)
-            if self._described.get(folder) != self._training_sample.indices:
+            training_sample = self._positions.get("train", [])
+            if self._described.get(folder) != training_sample:
                 save_run_info(folder, self._run_info(pl_module, records[0]))
-                self._described[folder] = self._training_sample.indices
+                self._described[folder] = training_sample
             for record in records:
                 save_record(folder, record)
         except OSError as error:
@@ -479,8 +482,8 @@ class SeparationMonitor(Callback):
             "layers": record.layers,
             "class_names": record.class_names,
             "counts": record.counts.tolist(),
-            "sample": self._capture.sample.positions,
-            "training_sample": self._training_sample.indices,
+            "sample": self._positions.get(record.split, []),
+            "training_sample": self._positions.get("train", []),
             "settings": {
                 "module": type(pl_module).__qualname__,
                 "analyses": {analysis.name: repr(analysis) for analysis in self.analyses},

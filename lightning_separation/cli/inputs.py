@@ -6,6 +6,7 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 
 import click
@@ -40,7 +41,7 @@ def load(path: str) -> tuple[Path, Run]:
     for warning in caught:
         click.echo(f"Warning: {warning.message}", err=True)
     if not run.records:
-        raise InputError(f"{folders[0]} has no whole record" + (" but of training data" if run.train else ""))
+        raise InputError(f"{folders[0]} has no whole record" + (" of validation data" if run.train else ""))
     return folders[0], run
 
 
@@ -96,6 +97,7 @@ def load_groups(given: Sequence[str]) -> dict[str, list[tuple[Path, Run]]]:
     for text in given:
         name, _, rest = text.partition("=")
         wanted = [rest] if Path(rest).exists() else rest.split(",")
+        wanted = [path for part in wanted for path in (sorted(glob(part.strip())) or [part])]  # no shell sees them
         if not name.strip() or not all(path.strip() for path in wanted):
             raise InputError(f"a group is written NAME=RUN,RUN, not {text!r}")
         paths.setdefault(name.strip(), []).extend(path.strip() for path in wanted)

@@ -75,6 +75,7 @@ def show(run: str, output: Path | None, form: str) -> None:
     from .inputs import load
 
     folder, loaded = load(run)
+    _prepare(output)
     if form == "json":
         click.echo(to_json(told.as_data(folder, loaded)))
     elif form == "csv":
@@ -140,7 +141,13 @@ def compare(
         raise click.UsageError("give single runs, or groups (--group), not both")
     if groups and test:
         raise click.UsageError("--test is of single runs; groups are compared by Welch's test")
+    if len(groups) == 1:
+        raise click.UsageError("two groups at least: --group once more, for the variant that this one is compared with")
     if len(groups) + len(runs) < 2:
+        if runs:
+            from .inputs import load
+
+            load(runs[0])  # says which runs there are, if there are several
         raise click.UsageError('two runs or groups at least; what one run tells "lightning-separation show" tells')
     if all_epochs and moment is not None:
         raise click.UsageError("--epoch or --all-epochs, not both")
@@ -157,6 +164,7 @@ def compare(
         compared = told.compare(variants, None if groups else _TESTS[test or "jackknife"], moment, every=all_epochs)
     except ValueError as error:
         raise InputError(str(error)) from error
+    _prepare(output)
     if form == "json":
         click.echo(to_json(told.as_data(baseline, compared)))
     elif form == "csv":
@@ -169,6 +177,17 @@ def compare(
         pictures = {"Figures": list(of_comparisons(compared, variants))}
         pictures |= {run.name: of_run(run, f"{run.name}/") for _, run in loaded}
         _write(output, told.describe(baseline, compared, loaded), pictures, [run for _, run in loaded])
+
+
+def _prepare(folder: Path | None) -> None:
+    """Say at once if a page cannot be written."""
+    from .inputs import InputError
+
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error}") from error
 
 
 def _print(report: Report) -> None:

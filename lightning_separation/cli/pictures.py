@@ -77,7 +77,10 @@ def of_comparisons(compared: Sequence[Compared], variants: Mapping[str, Sequence
     effects = np.concatenate([np.abs(one.whole.array("effect")).ravel() for one in compared])
     limit = max(float(np.nanmax(effects)), _LEAST)  # one scale for all
     for name, whole, *_ in compared:
-        reading = f"Red: better separated in {name}; blue: in {whole.rows[0].versus}. Not more than chance: pale."
+        scale = " The scale is the same for all differences on this page." if len(compared) > 1 else ""
+        reading = (
+            f"Red: better separated in {name}; blue: in {whole.rows[0].versus}. Not more than chance: pale.{scale}"
+        )
         yield _picture(f"difference-{name.replace('/', '-')}", reading, whole.plot(limit=limit))
 
 

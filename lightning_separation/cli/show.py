@@ -305,8 +305,9 @@ def _membership(moment: Moment, tested: Sequence[Membership]) -> Section:
         "large if it were chance which samples of a class were trained on; q: adjusted for "
         f"{counted(len(tested), 'layer')}; *: below {ALPHA}. {_BEYOND_INPUT}"
     )
-    of_input = _of_input({row.layer: (row.gap, row.q_value) for row in tested})
-    return Section("Test of membership", Table(["layer", "gap", "p", "q"], rows, caption), list(of_input))
+    gaps = {row.layer: (row.gap, row.q_value) for row in tested}
+    of_input = list(_of_input(gaps)) if INPUT in gaps else []
+    return Section("Test of membership", Table(["layer", "gap", "p", "q"], rows, caption), of_input)
 
 
 def _of_input(gaps: Mapping[str, tuple[float, float]]) -> Iterator[str]:

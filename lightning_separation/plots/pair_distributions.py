@@ -16,7 +16,7 @@ from ._labels import evenly_chosen, merged
 from ._layout import INK
 from ._panels import BLUE, GREEN, ORANGE, Key, Panels, draw_panels, ticks
 
-_COLORS = (ORANGE, BLUE, GREEN)
+_COLORS = (BLUE, ORANGE, GREEN)
 _WIDTH = 0.05  # of a bin
 _LOWEST = -1.0  # what is below is counted in the first bin
 _MOST_LAYERS = 11

@@ -60,7 +60,8 @@ def compare_runs(run: Run, other: Run, test: Test = "jackknife") -> Comparison:
     names = one.name, two.name
     if not _share_layer(one.layers, two.layers):
         lists = f"{_listed(one.layers)} against {_listed(two.layers)}"
-        raise ValueError(f"{one.name} and {two.name} share no layer: {lists}")
+        but = " but the input" if INPUT in one.layers and INPUT in two.layers else ""
+        raise ValueError(f"{one.name} and {two.name} share no layer{but}: {lists}")
     pairs = [pair for at in one.sides for pair in _pairs_at(at, names, one.sides[at], two.sides[at])]
     notes += _run_notes(one, two)
     notes += [note for pair in pairs if pair.layer == INPUT for note in _input_notes(pair.cell, pair.other, names)]
@@ -101,7 +102,9 @@ def training_effect(run: Run, test: Test = "jackknife") -> Comparison:
 def gap(run: Run, test: Test = "jackknife") -> Comparison:
     """See :meth:`Run.gap`."""
     if run.train is None:
-        raise ValueError('there are no records of the training data: SeparationMonitor(splits=("val", "train"))')
+        why = [note for record in run.records for note in record.notes if note.startswith("train: ")]
+        told = why[-1] if why else 'SeparationMonitor(splits=("val", "train")) makes them'
+        raise ValueError(f"there are no records of the training data; {told}")
     validation, train = _sides(run), _sides(run.train)
     pairs = [
         pair

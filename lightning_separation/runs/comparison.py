@@ -48,7 +48,7 @@ class Row(NamedTuple):
     classes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Differences in separation, layer by layer and epoch by epoch.
 
@@ -63,6 +63,11 @@ class Comparison:
     test: str
     rows: list[Row]
     notes: list[str]
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({self.title!r}: {len(self.layers)} layers at {len(self.moments)} epochs, test={self.test!r})"
+        )
 
     @property
     def assumes(self) -> str:

@@ -41,7 +41,7 @@ def titled(run: Run, what: str) -> str:
     return f"{run.name}: {what}" if run.name else what
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """All records of one run, in order of training.
 
@@ -56,6 +56,11 @@ class Run:
     info: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     train: Run | None = None
+
+    def __repr__(self) -> str:
+        when = f", epochs {self.epochs[0]} to {self.epochs[-1]}" if self.records else ""
+        train = f", {len(self.train.records)} of the training data" if self.train else ""
+        return f"Run({self.name!r}: {len(self.records)} records{when}{train}; {len(self.layers)} layers)"
 
     @property
     def epochs(self) -> list[int]:

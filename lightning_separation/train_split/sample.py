@@ -143,8 +143,8 @@ class TrainingSample:
         self.indices = sorted(chosen)
         self.labels = [chosen[index] for index in self.indices]
         if missing := +left:
-            told = ", ".join(f"{label} ({count})" for label, count in sorted(missing.items()))
-            self._notes.append(f"fewer samples than in the validation of classes {told}, searched {len(searched)}")
+            told = ", ".join(f"{count} of class {label}" for label, count in sorted(missing.items()))
+            self._notes.append(f"fewer samples than in the validation: {told} are missing, searched {len(searched)}")
 
     def _hold(self, loader: DataLoader, most_bytes: int) -> None:
         held = 0

@@ -45,7 +45,7 @@ def rewrite(path, **changed):
         (["compare", "RUN", "RUN", "--epoch", "1", "--all-epochs"], "--epoch or --all-epochs, not both"),
         (["compare", "RUN", "RUN", "--test", "t"], "'t' is not one of"),
         (["compare", "RUN", "--group", "a=RUN"], "single runs, or groups (--group), not both"),
-        (["compare", "--group", "a=RUN"], "two runs or groups at least"),
+        (["compare", "--group", "a=RUN"], "two groups at least"),
         (["compare", "--group", "a=RUN", "--group", "b=RUN", "--test", "fisher"], "compared by Welch's test"),
         (["analyse", "RUN"], "No such command 'analyse'"),
     ],
@@ -154,3 +154,18 @@ def test_the_installed_command_ends_without_a_traceback(tmp_path, run):
     ended = process("-m", "lightning_separation", "compare", *sorted((tmp_path / "logs").iterdir()))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "version_1 minus version_0: none of 2 layers differs" in ended.stdout
+
+
+def test_one_folder_of_several_runs_is_told_which(tmp_path, refused):
+    one, two = (saved(moments(), tmp_path / name) for name in ("one", "two"))
+    err = refused("compare", tmp_path)
+    assert str(one) in err
+    assert str(two) in err
+
+
+def test_groups_may_be_patterns(tmp_path, call):
+    for name in ("a0", "a1", "b0", "b1"):
+        saved(moments(), tmp_path / name)
+    code, out, _ = call("compare", "--group", f"a={tmp_path}/a*", "--group", f"b={tmp_path}/b*")
+    assert code == 0
+    assert "b (2 runs) minus a (2 runs)" in out

@@ -224,7 +224,7 @@ def test_without_a_shared_epoch_the_last_records_are_compared():
     found = one.compare(untrained)
     assert (found.moments, found.notes[0].endswith("epoch 2 of one, before training of two")) == ([2], True)
     layers = replace(two, records=[*two.records[:-1], replace(two.records[-1], layers=["input", "fc9"])])
-    with pytest.raises(ValueError, match="share no layer: input, fc1, fc2 against input"):
+    with pytest.raises(ValueError, match="share no layer but the input: input, fc1, fc2 against input"):
         one.compare(layers)
 
 
@@ -339,8 +339,8 @@ def test_what_has_no_separation(other):
     ("other", "message"),
     [
         (run("two", layers=["x", "y"]), "one and two share no layer|two and one share no layer"),
-        (run("two", layers=["input", "y"]), "share no layer: input"),
-        (run("two", layers=["input"]), "share no layer: input"),
+        (run("two", layers=["input", "y"]), "share no layer but the input: input"),
+        (run("two", layers=["input"]), "share no layer but the input: input"),
         (run("two", classes="dxyz"), "no two classes are in both: "),
     ],
 )
@@ -419,7 +419,7 @@ def test_training_against_validation_data():
 
 
 def test_no_training_data():
-    with pytest.raises(ValueError, match=r'no records of the training data: SeparationMonitor\(splits=\("val", "tr'):
+    with pytest.raises(ValueError, match=r'no records of the training data; SeparationMonitor\(splits=\("val", "tr'):
         run().gap()
     with pytest.raises(ValueError, match="no layer is in both at one epoch"):
         replace(run(epochs=[0]), train=run(epochs=[1])).gap()
