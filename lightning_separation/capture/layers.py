@@ -9,8 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 
-INPUT = "input"
-"""Name of the layer that stands for what the network is given."""
+from ..records import INPUT
 
 _NO_LAYER = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import unit_activations
+from ..records import INPUT
 from .buffers import Pooling, RowBuffer
-from .layers import INPUT
 from .recognition import difference, excerpt, weights_sizes
 from .recorder import Call, Recorder, Report
 from .replay import Context, Pass, replay, the_network
