@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 
 from .analyses import Analysis
-from .analyses.base import load_states, possible, states
+from .analyses.base import Dealt, load_states, possible, states
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
-from .capture.dataset_index import place
+from .capture.dataset_index import place, shard_of
 from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
 from .checks import check_choice, check_positive
 from .errors import MonitorError
 from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
-from .records import Findings, Record, forget_fit, save_record, save_run_info
+from .processes import Processes, check_strategy
+from .records import Findings, Record, forget_fit, joined, save_record, save_run_info
+from .reports import Reports
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
     check_analyses,
@@ -168,8 +168,9 @@ class SeparationMonitor(Callback):
         self._capture: Capture | None = None
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
-        self._notes: list[str] = []  # of the record in the making
-        self._said: set[tuple[str, str]] = set()
+        self._report = Reports(name, on_error == "raise")
+        self._processes = Processes()
+        self._folder: Path | None = None  # where records go; None where the Trainer has no log directory
         self._positions: dict[str, list[int]] = {}  # by split where the samples are in the data
         self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
         self._laid_out: set[str] = set()  # tags that a dashboard may show
@@ -182,6 +183,7 @@ class SeparationMonitor(Callback):
         self._forget_capture()
         self._looked = False
         self._trained = None
+        check_strategy(trainer)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         monitors = [c for c in callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
         if len(monitors) > 1:
@@ -206,7 +208,7 @@ class SeparationMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
         epoch = trainer.current_epoch
-        self._said.clear()
+        self._report.forget()
         self._described.clear()
         self._laid_out.clear()
         self._fresh = trainer.global_step == 0
@@ -228,7 +230,7 @@ class SeparationMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what was not drawn of the last record; say so if no validation was analysed."""
         with same_random_numbers(), self._harmless():
-            for presenter in self._presenters.values():
+            for presenter in self._presenters.values() if trainer.is_global_zero else ():
                 for step, shown in presenter.rest():
                     self._emit(trainer, shown, step)
         if trainer.enable_validation and not self._looked and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -240,7 +242,9 @@ class SeparationMonitor(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register the hooks, if this validation is to be analysed."""
-        if not trainer.sanity_checking and self._is_due(trainer):
+        if trainer.sanity_checking or self._may_be_alone(trainer, pl_module):
+            return
+        if trainer.strategy.reduce_boolean_decision(self._is_due(trainer)):
             loaders = len(trainer.num_test_batches if trainer.testing else trainer.num_val_batches)
             if self.dataloader_idx >= loaders:
                 counted = f"{loaders} validation loader{'s' * (loaders != 1)}"
@@ -273,9 +277,11 @@ class SeparationMonitor(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Analyse, log and save."""
-        if self._capture is not None and self._capture.running:
-            with same_random_numbers(), self._harmless():
-                self._finish(trainer, pl_module)
+        if self._capture is not None:
+            with same_random_numbers():
+                with self._harmless():
+                    self._finish(trainer, pl_module)
+                self._report.share()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave no hook behind."""
@@ -358,9 +364,21 @@ class SeparationMonitor(Callback):
                 due.append(analysis)
         return due
 
+    def _may_be_alone(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        """Whether other processes may skip the validation, so that nothing can be analysed together."""
+        name = "allow_zero_length_dataloader_with_multiple_devices"
+        allowed = any(getattr(part, name, False) for part in (pl_module, getattr(trainer, "datamodule", None)))
+        if alone := allowed and trainer.world_size > 1:
+            self._looked = True
+            self._report(self.name, f"nothing is analysed: with {name} a process may have no validation at all")
+        return alone
+
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._notes = []
         self._looked = True
+        self._processes = Processes.of(trainer)
+        self._report.begin(self._processes)
+        base = self.dirpath or trainer.log_dir
+        self._folder = None if base is None else Path(base) / self.name
         self._capture = Capture(
             pl_module,
             self._choose_layers(pl_module),
@@ -374,51 +392,51 @@ class SeparationMonitor(Callback):
             explicit=self.layers is not None,
             seed=self.seed,
             split="test" if trainer.testing else "val",
+            processes=self._processes,
+            wrapped=trainer.model is not pl_module,
         )
-        self._capture.start()
+        loader = _validation_loader(trainer, self.dataloader_idx)
+        self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
-        progress = _shows_progress(trainer)
+        capture, processes, progress = self._capture, self._processes, _shows_progress(trainer)
+        if not processes.all(capture.running):  # it was said why
+            return
         try:
-            snapshot = self._capture.finish(trainer.precision_plugin.forward_context, progress)
+            snapshot = processes.agree(lambda: capture.finish(trainer.precision_plugin.forward_context, progress))
         except NothingCapturedError as error:
             self._report(self.name, str(error))
             return
         place(snapshot, _validation_loader(trainer, self.dataloader_idx))
         due = self._due_analyses(trainer)
-        record = self._analyse(trainer, snapshot, due)
-        shown = self._present(record)
-        records = [record]
+        records = [self._analyse(trainer, snapshot, due)]
         if "train" in self.splits and not trainer.testing:
             training = self._training_sample.snapshot(
-                trainer, pl_module, self._capture, snapshot, self.dataloader_idx, progress
+                trainer, pl_module, capture, snapshot, self.dataloader_idx, progress
             )
+            self._report.share()
             if training is not None:
-                self._notes = []
+                self._report.notes = []
                 records.append(self._analyse(trainer, training, due))
-                shown += [*self._present(records[-1]), gap.display(record, records[-1], self.name)]
-        self._show(trainer, pl_module, shown, record.step)
-        if self.save:
-            self._save(trainer, pl_module, [record for record in records if record.findings])
+        self._show(trainer, pl_module, records)
+        if self.save and trainer.is_global_zero:
+            self._save(pl_module, [record for record in records if record.findings])
 
     def _analyse(self, trainer: Trainer, snapshot: Snapshot, due: Sequence[Analysis]) -> Record:
         assert trainer.state.fn is not None  # a loop is running
         self._positions[snapshot.split] = snapshot.positions.tolist()
         epoch, step = self._trained or (trainer.current_epoch, _logged_step(trainer))
-        findings: dict[str, Findings] = {}
-        for analysis in possible(due, snapshot):
-            if trainer.state.fn == "fit":
-                self._analysed[analysis.name] = epoch
-            try:
-                found = analysis.compute(snapshot)
-            except MonitorError:
-                raise
-            except Exception as error:  # a user's analysis may raise anything; training goes on
-                self._report(analysis.name, f"it failed: {error!r}")
-                continue
-            if found:
-                findings[analysis.name] = found
+        made = possible(due, snapshot)
+        if trainer.state.fn == "fit":
+            self._analysed |= dict.fromkeys((analysis.name for analysis in made), epoch)
+        parts = self._processes.gather(lambda: self._share_of(made, snapshot))
+        for part in parts:
+            load_states([analysis for analysis in made if analysis.name in part.states], part.states)
+        self._report.share()
+        found = {
+            a.name: joined([p.findings[a.name] for p in parts if a.name in p.findings], snapshot.layers) for a in made
+        }
         return Record(
             epoch=epoch,
             step=step,
@@ -427,42 +445,64 @@ class SeparationMonitor(Callback):
             layers=snapshot.layers,
             class_names=snapshot.class_names,
             counts=snapshot.counts.numpy(),
-            findings=findings,
-            notes=self._notes,
+            findings={name: findings for name, findings in found.items() if findings},
+            notes=self._report.notes,
         )
 
-    # What becomes of a record
+    def _share_of(self, analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
+        """What this process has to find: its share of the layers, or of the analyses that look at all layers at once."""
+        whole = [analysis for analysis in analyses if not isinstance(analysis, Dealt)]
+        others = set(map(id, whole)) - set(map(id, self._processes.deal(whole)))
+        findings, mine = {}, [analysis for analysis in analyses if id(analysis) not in others]
+        for analysis in mine:
+            try:
+                findings[analysis.name] = analysis.compute(snapshot)
+            except MonitorError:
+                raise
+            except Exception as error:  # a user's analysis may raise anything; training goes on
+                self._report(analysis.name, f"it failed: {error!r}")
+        return _Part(findings, states(mine))
 
-    def _present(self, record: Record) -> list[Display]:
-        split = "train" if record.split == "train" else "val"
-        return self._presenters[split].show(record) if record.findings else []
+    # What becomes of a record
 
     def _tags(self, split: str) -> str:
         """First part of the tags of a split."""
         return self.name if split == "val" else f"{self.name}_{split}"
 
-    def _show(self, trainer: Trainer, pl_module: LightningModule, shown: Sequence[Display], step: int) -> None:
-        tags: list[str] = []
+    def _present(self, records: Sequence[Record]) -> list[Display]:
+        shown = []
+        for record in records:
+            split = "train" if record.split == "train" else "val"
+            shown += self._presenters[split].show(record) if record.findings else []
+        return [*shown, gap.display(*records, self.name)] if len(records) > 1 else shown
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record]) -> None:
+        shown: list[Display] = []
+
+        def present() -> dict[str, float]:
+            shown.extend(self._present(records))
+            return {tag: value for one in shown for tag, value in one.scalars.items() if math.isfinite(value)}
+
+        scalars = self._processes.first(present)
+        # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them, in every process.
+        logs = "scalars" in self.emit and bool(trainer.loggers)
+        pl_module.log_dict(scalars, logger=logs, batch_size=1, reduce_fx="max", sync_dist=True)
+        if not trainer.is_global_zero:
+            return
         for display in shown:
-            scalars = {tag: value for tag, value in display.scalars.items() if math.isfinite(value)}
-            # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them.
-            pl_module.log_dict(scalars, logger="scalars" in self.emit and bool(trainer.loggers), batch_size=1)
-            tags += scalars
-            self._emit(trainer, display, step)
-        if trainer.is_global_zero and {"scalars", "dashboard"} <= self.emit and not self._laid_out.issuperset(tags):
-            self._laid_out.update(tags)
+            self._emit(trainer, display, records[0].step)
+        if {"scalars", "dashboard"} <= self.emit and not self._laid_out.issuperset(scalars):
+            self._laid_out.update(scalars)
             for split in self.splits:
-                lay_out(trainer.loggers, tags, self._tags(split), self._report)
+                lay_out(trainer.loggers, list(scalars), self._tags(split), self._report)
 
     def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
-        if trainer.is_global_zero:
-            folder = self._folder(trainer)
-            figures = folder / "figures" if folder and self.save else None
-            emit(shown, trainer.loggers, step, self.emit, figures, self._report)
+        figures = self._folder / "figures" if self._folder and self.save else None
+        emit(shown, trainer.loggers, step, self.emit, figures, self._report)
 
-    def _save(self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record]) -> None:
-        folder = self._folder(trainer)
-        if folder is None or not trainer.is_global_zero or not records:
+    def _save(self, pl_module: LightningModule, records: Sequence[Record]) -> None:
+        folder = self._folder
+        if folder is None or not records:
             return
         try:
             if self._fresh and records[0].stage == "fit" and folder not in self._described:
@@ -502,11 +542,6 @@ class SeparationMonitor(Callback):
             "versions": package_versions(),
         }
 
-    def _folder(self, trainer: Trainer) -> Path | None:
-        """Where records go; None where the Trainer has no log directory (``fast_dev_run``)."""
-        base = self.dirpath or trainer.log_dir
-        return None if base is None else Path(base) / self.name
-
     def _new_sample(self) -> Sample:
         return Sample(self.samples_per_class, self.max_samples)
 
@@ -519,6 +554,7 @@ class SeparationMonitor(Callback):
         if self._capture is not None:
             self._capture.stop()
         self._capture = None
+        self._report.end()
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -528,19 +564,16 @@ class SeparationMonitor(Callback):
         except MonitorError:
             raise
         except Exception as error:
-            self._forget_capture()
+            if self._capture is not None:
+                self._capture.stop()
             self._report(self.name, f"this validation is not analysed further: {error!r}")
 
-    def _report(self, subject: str, reason: str, *, harmless: bool = False) -> None:
-        """Trouble with data or at run time: raised, or said once and kept with the record."""
-        message = f"{subject}: {reason}"
-        if self.on_error == "raise" and not harmless:
-            raise MonitorError(message)
-        self._notes.append(message)
-        kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
-        if kind not in self._said:
-            self._said.add(kind)
-            rank_zero_warn(f"SeparationMonitor {self.name!r}: {message}")
+
+class _Part(NamedTuple):
+    """What one process found: by analysis its findings, and what it keeps for the next time."""
+
+    findings: dict[str, Findings]
+    states: dict[str, dict[str, Any]]
 
 
 def _logged_step(trainer: Trainer) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
@@ -19,7 +19,7 @@ from ..interventions.outcomes import Outcome, Readout, relative_error
 from ..interventions.patching import Named
 from ..progress import progress
 from ..records import Findings
-from .base import LayerChoice, reason_of
+from .base import Dealt, LayerChoice, reason_of
 from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import names_in_network, sample_batches
 from .unit_groups import can_be_removed
@@ -28,7 +28,7 @@ _MOST_NAMED = 5  # layers in a message
 
 
 @dataclass
-class Ablation(LayerChoice):
+class Ablation(LayerChoice, Dealt):
     """What the network loses without each single unit: the change of loss, accuracy, output distribution and entropy.
 
     Each unit of each layer is set to zero in turn, at every call of the layer, and everything behind it is computed
@@ -123,12 +123,12 @@ class Ablation(LayerChoice):
         objective.tell(self.name, snapshot)
         batches = sample_batches(snapshot, self.max_samples, self.name, objective.target)
         try:
-            return self._together(layers, snapshot, batches, objective)
+            return self._together(layers, snapshot, batches, objective, snapshot.processes.deal)
         except MonitorError:
             raise
         except Exception:  # found again, layer by layer, and reported there; one that is of no layer is raised again
             usable = self._usable(layers, snapshot, batches, objective)
-            return self._together(usable, snapshot, batches, objective) if usable else {}
+            return self._together(usable, snapshot, batches, objective, list) if usable else {}
 
     def _usable(
         self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch], objective: Objective
@@ -167,11 +167,16 @@ class Ablation(LayerChoice):
         )
 
     def _together(
-        self, layers: Sequence[str], snapshot: Snapshot, batches: Sequence[Batch], objective: Objective
+        self,
+        layers: Sequence[str],
+        snapshot: Snapshot,
+        batches: Sequence[Batch],
+        objective: Objective,
+        deal: Callable[[Sequence[str]], Sequence[str]],
     ) -> dict[str, dict[str, Any]]:
         names, work = names_in_network(snapshot, layers), self._work(layers, snapshot, objective)
         with progress("ablation", snapshot.shows_progress) as work.advance:
-            deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards)
+            deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards, deal=deal)
         for reason in dict.fromkeys(work.whole.values()):
             concerned = [layer for layer, name in names.items() if work.whole.get(name) == reason]
             told = f"{_listed(concerned)}: {reason}"
@@ -193,6 +198,7 @@ class Ablation(LayerChoice):
                 "objective": objective.code,
             }
             for layer, name in names.items()
+            if name in deltas
         }
 
     def _quantities(self, deltas: AblationDeltas, clean: Outcome) -> dict[str, Any]:

@@ -104,6 +104,13 @@ class LayerChoice:
         return chosen
 
 
+class Dealt:
+    """An analysis that finds, of its layers, those that ``snapshot.processes.deal`` gives to this process.
+
+    Any other is made by one process for all of them.
+    """
+
+
 class OfInput:
     """What was found of the network's inputs, for as long as they are the same: training does not change them."""
 
@@ -130,7 +137,7 @@ class OfInput:
 
 
 @dataclass(kw_only=True)
-class LayerAnalysis(LayerChoice, ABC):
+class LayerAnalysis(LayerChoice, Dealt, ABC):
     """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
 
     Args:
@@ -143,7 +150,7 @@ class LayerAnalysis(LayerChoice, ABC):
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
         found = {}
-        for layer in self.chosen(snapshot):
+        for layer in snapshot.processes.deal(self.chosen(snapshot)):
             try:
                 found[layer] = self._of_input.once(layer, snapshot, partial(self.measure, layer, snapshot))
             except MonitorError:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args
 
-import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
@@ -161,12 +160,12 @@ class FeatureInformation(LayerChoice):
         return features
 
     def _argument(self, argument: str | int, snapshot: Snapshot) -> Tensor:
-        batches = [Batch(call.args, rows.stop - rows.start, call.kwargs) for rows, call in snapshot.calls]
+        batches = [Batch(call.args, len(rows), call.kwargs) for rows, call in snapshot.calls]
         inputs = [chosen_input(batch, argument) for batch in batches]
         if len(shapes := {tuple(x.shape[1:]) for x in inputs}) > 1:
             told = " or ".join(map(str, sorted(shapes)))
             raise ValueError(f"argument={argument!r} has samples of shape {told}: features must be there for every one")
-        return torch.cat(inputs)
+        return snapshot.joined(inputs)
 
     def _tell_of_bad_features(self, features: Tensor, labels: Mapping[str, Sequence[str]], snapshot: Snapshot) -> None:
         if bad := (~features.isfinite()).any(0).nonzero().flatten().tolist():

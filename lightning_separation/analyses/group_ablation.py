@@ -278,9 +278,9 @@ def _outputs(snapshot: Snapshot, see: Callable[[Tensor], None] | None = None) ->
     outputs = []
 
     def visit(p: Pass) -> None:
-        outputs.append(output_tensor(p.output, p.rows.stop - p.rows.start))
+        outputs.append(output_tensor(p.output, len(p.rows)))
         if see is not None:
             see(outputs[-1])
 
     snapshot.replay([], visit)
-    return torch.cat(outputs)
+    return snapshot.joined(outputs)

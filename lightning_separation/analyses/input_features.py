@@ -138,7 +138,7 @@ class InputFeatures(LayerChoice):
         outputs: list[Tensor | None] = []
         snapshot.replay([], lambda p: outputs.append(first_tensor(p.output)))
         known = [output.detach().float().cpu() for output in outputs if output is not None]
-        labels, scores = snapshot.labels, torch.cat(known) if len(known) == len(outputs) else torch.zeros(0)
+        labels, scores = snapshot.labels, snapshot.joined(known) if len(known) == len(outputs) else torch.zeros(0)
         scores = scores.unsqueeze(1) if scores.ndim == 1 else scores
         columns = max(scores.shape[-1], 2)
         if scores.ndim != 2 or int(labels.min()) < 0 or columns != max(int(labels.max()) + 1, 2):

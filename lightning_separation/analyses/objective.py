@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
@@ -89,7 +88,7 @@ def is_wanted(error: Exception, snapshot: Snapshot) -> bool:
 def _first_output(snapshot: Snapshot) -> Tensor:
     """What the network returns for the sample's first batch."""
     rows, call = snapshot.calls[0]
-    batch = Batch(call.args, rows.stop - rows.start, call.kwargs)
+    batch = Batch(call.args, len(rows), call.kwargs)
     with running(snapshot.network, batch, {}, snapshot.forward_context) as (args, kwargs):
         return output_tensor(snapshot.network(*args, **kwargs), batch.size)
 
@@ -124,11 +123,10 @@ def _unread(snapshot: Snapshot, output: Tensor) -> str:
 
 def _reproduced(snapshot: Snapshot, output: Tensor) -> Tensor | None:
     """The first input that has as many numbers as the output, ``[N, ...]``."""
-    sizes = [rows.stop - rows.start for rows, _ in snapshot.calls]
-    found = [inputs_like(call, output[0].numel(), size) for (_, call), size in zip(snapshot.calls, sizes, strict=True)]
+    found = [inputs_like(call, output[0].numel(), len(rows)) for rows, call in snapshot.calls]
     fitting = [batch[0] for batch in found if batch]
     same = len(fitting) == len(found) and len({x.shape[1:] for x in fitting}) == 1
-    return torch.cat(fitting) if same else None
+    return snapshot.joined(fitting) if same else None
 
 
 def _one_for_each_class(output: Tensor, labels: Tensor) -> bool:

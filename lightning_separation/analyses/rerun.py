@@ -60,10 +60,10 @@ def sample_batches(snapshot: Snapshot, max_samples: int, name: str, target: Tens
         kept = usable[rows_within_cap(labels[usable], max(1, max_samples // len(snapshot.labels)), labels[:0])]
     batches = []
     for rows, call in snapshot.calls:
-        own = kept[(kept >= rows.start) & (kept < rows.stop)]
+        own = torch.isin(rows, kept).nonzero().squeeze(1)
         if len(own):
-            whole = Batch(call.args, rows.stop - rows.start, call.kwargs, None if target is None else target[rows])
-            batches.append(whole.rows(own - rows.start))
+            whole = Batch(call.args, len(rows), call.kwargs, None if target is None else target[rows])
+            batches.append(whole.rows(own))
     row_bytes = tape_bytes(
         snapshot.network, batches[0].rows(torch.arange(min(2, batches[0].size))), snapshot.forward_context
     )

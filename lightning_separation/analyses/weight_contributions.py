@@ -86,7 +86,7 @@ class WeightContributions(LayerAnalysis):
         given: list[Tensor] = []
         # Where a layer sees many positions of a sample, means over them are carried linearly too.
         snapshot.replay([layer], lambda p: given.append(unit_activations(p.given[layer], unit_axis=-1)))
-        features, weight = torch.cat(given), module.weight.detach()
+        features, weight = snapshot.joined(given), module.weight.detach()
         cells = features.shape[1] * len(snapshot.labels)
         parts = [weight_contributions(w, features, snapshot.target) for w in weight.split(max(1, _MOST_CELLS // cells))]
         amplification = torch.cat([part.amplification for part in parts])

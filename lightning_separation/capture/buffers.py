@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -45,6 +46,21 @@ class RowBuffer:
         """What was appended: a view ``[N, ...]``."""
         return torch.empty(0) if self._data is None else self._data[: self._count]
 
+    @classmethod
+    def of(cls, rows: Tensor, pooling: Pooling, pooled: tuple[int, ...] = ()) -> RowBuffer:
+        """Around rows ``[N, ...]`` of which some axes were pooled before."""
+        buffer = cls(len(rows), pooling)
+        buffer._data, buffer._count, buffer.pooled = rows, len(rows), pooled
+        return buffer
+
+    def pool(self, axes: Sequence[int]) -> None:
+        """Pool axes of a row, numbered as they were before anything was pooled, also those of rows to come."""
+        more = [axis for axis in axes if axis not in self.pooled]
+        if more and self._data is not None:
+            left = self._axes_left(self._data.ndim)
+            self._data = self._pool(self._data, tuple(left.index(axis) + 1 for axis in more))
+        self.pooled = tuple(sorted({*self.pooled, *more}))
+
     def append(self, rows: Tensor) -> None:
         """Copy rows ``[r, ...]``; nothing of their memory is kept.
 
@@ -72,12 +88,13 @@ class RowBuffer:
         if differ:
             if len(differ) == rows.ndim - 1:
                 raise ValueError(f"its output has shape {tuple(rows.shape)} after {tuple(held.shape)}")
-            # Axes of a row as they were before anything was pooled.
-            left = [axis for axis in range(1, rows.ndim + len(self.pooled)) if axis not in self.pooled]
-            self.pooled = tuple(sorted({*self.pooled, *(left[axis - 1] for axis in differ)}))
-            self._data = self._pool(self._data, differ) if self._data is not None else None
+            self.pool([self._axes_left(rows.ndim)[axis - 1] for axis in differ])
             rows = self._pool(rows, differ)
         return rows
+
+    def _axes_left(self, num_axes: int) -> list[int]:
+        """Axes of a row that are not pooled, numbered as they were before any was."""
+        return [axis for axis in range(1, num_axes + len(self.pooled)) if axis not in self.pooled]
 
     def _pool(self, rows: Tensor, axes: tuple[int, ...]) -> Tensor:
         if not axes:

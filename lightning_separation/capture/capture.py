@@ -9,10 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..processes import Processes
 from .buffers import Pooling
+from .gathering import Seen, bring_together
 from .recorder import Recorder, Report
 from .replay import Context
-from .sample import Sample
+from .sample import Sample, Shard
 from .snapshot import Snapshot
 from .structures import first_tensor
 from .targets import NoClassesError, TargetFn, as_labels, batch_target
@@ -42,6 +44,8 @@ class Capture:
         explicit: Whether the user named the layers.
         seed: Of what analyses draw at random.
         split: Which data it is: ``"val"``, ``"train"`` or ``"test"``.
+        processes: Each of which watches its part of the data; every one gets the snapshot of all.
+        wrapped: Whether the step itself is run as a call of ``root``.
     """
 
     def __init__(
@@ -59,8 +63,12 @@ class Capture:
         explicit: bool,
         seed: int = 0,
         split: str = "val",
+        processes: Processes | None = None,
+        wrapped: bool = False,
     ) -> None:
         self.split = split
+        self.processes = processes or Processes()
+        self.wrapped = wrapped
         self.root = root
         self.layers = layers
         self.networks = networks
@@ -101,10 +109,10 @@ class Capture:
         """Whether a pass is being watched."""
         return self._recorder is not None
 
-    def start(self) -> None:
-        """A pass begins: register the hooks."""
+    def start(self, shard: Shard | None = None) -> None:
+        """A pass over all data, or a part of them, begins: register the hooks."""
         self.stop()
-        self.sample.begin()
+        self.sample.begin(shard)
         without_classes = self.sample.chosen and self.sample.labels is None
         self._labels = None if without_classes else []
         self._values, self._value_bytes = [], 0
@@ -115,6 +123,7 @@ class Capture:
             pooling=self.pooling,
             budget=self.budget,
             expected=len(self.sample.positions),
+            wrapped=self.wrapped,
             report=self.report,
         )
         self._recorder.attach()
@@ -149,10 +158,9 @@ class Capture:
         if self._recorder is not None:
             self._recorder.end_batch()
             if self._recorder.call_bytes > self.budget:
-                rows, need = sum(self._recorder.batch_rows), self._recorder.call_bytes
+                told = self._too_large(self._recorder)
                 self.stop()
-                sizes = f"the inputs of the first {rows} samples need {need:,} bytes, max_memory leaves {self.budget:,}"
-                self.report("input", f"{sizes}: raise it, or take fewer samples")
+                self.report("input", told)
             elif self.sample.passed:
                 self._recorder.detach()
 
@@ -168,18 +176,26 @@ class Capture:
         """
         recorder = self._recorder
         self.stop()
-        if recorder is None or not recorder.batch_rows:
+        if recorder is None:
+            raise NothingCapturedError("no pass was watched")
+        recorder.drop_incomplete()
+        seen = Seen(self.sample.seen, _joined(self._labels), _joined(self._values), self._no_classes)
+        if self.processes.size > 1:
+            seen = bring_together(recorder, self.sample, seen, self.processes)
+        if not seen.positions:
             raise NothingCapturedError("no sample was seen")
         if not any(recorder.calls):
             known = f"network={', '.join(self.networks)!r} was" if self.networks else "the network was"
             raise NothingCapturedError(f"{known} never called in the step; name the module to analyse by network=")
+        if recorder.call_bytes > self.budget:
+            raise NothingCapturedError(self._too_large(recorder))
         self.sample.finish()
         self.networks = recorder.networks
-        labels = torch.cat(self._labels) if self._labels else None
-        if labels is not None and self._are_values(labels):
+        self._no_classes, labels = seen.no_classes, seen.labels
+        if labels is not None and self._are_values(labels, seen.values):
             labels = self.sample.labels = None
         self.sample.no_classes = "" if labels is not None else self.sample.no_classes or self._no_classes
-        self._check_same_samples(labels, sum(recorder.batch_rows))
+        self._check_same_samples(labels, len(seen.positions))
         return Snapshot(
             recorder,
             labels,
@@ -190,9 +206,10 @@ class Capture:
             self.seed,
             shows_progress,
             no_classes=self.sample.no_classes,
-            values=torch.cat(self._values) if labels is None and self._values else None,
-            positions=torch.tensor(self.sample.positions[: sum(recorder.batch_rows)], dtype=torch.int64),
+            values=seen.values if labels is None else None,
+            positions=torch.tensor(seen.positions, dtype=torch.int64),
             split=self.split,
+            processes=self.processes,
         )
 
     def _batch_target(self, batch: Any) -> Tensor | None:
@@ -227,11 +244,15 @@ class Capture:
         else:
             self._values.append(kept)
 
-    def _are_values(self, labels: Tensor) -> bool:
+    def _too_large(self, recorder: Recorder) -> str:
+        rows, need = recorder.num_rows, recorder.call_bytes
+        sizes = f"the inputs of the first {rows} samples need {need:,} bytes, max_memory leaves {self.budget:,}"
+        return f"{sizes}: raise it, or take fewer samples"
+
+    def _are_values(self, labels: Tensor, values: Tensor | None) -> bool:
         """Whether whole numbers are values to predict: they come as floats, and most samples have one of their own."""
         kinds = len(labels.unique())
-        floats = bool(self._values) and all(values.is_floating_point() for values in self._values or ())
-        if not floats or kinds <= _MOST_OWN * len(labels) or kinds <= 2:
+        if values is None or not values.is_floating_point() or kinds <= _MOST_OWN * len(labels) or kinds <= 2:
             return False
         self._no_classes = f"the target has {kinds} different numbers for {len(labels)} samples: no classes, but values"
         return True
@@ -258,3 +279,7 @@ class Capture:
             self.report(
                 "sample", "other samples than in the first pass: the loader shuffles, so epochs compare less well"
             )
+
+
+def _joined(batches: list[Tensor] | None) -> Tensor | None:
+    return torch.cat(batches) if batches else None

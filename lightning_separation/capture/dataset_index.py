@@ -7,8 +7,17 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+)
 
+from .sample import Shard
 from .snapshot import Snapshot
 
 
@@ -16,9 +25,19 @@ def place(snapshot: Snapshot, loader: Any) -> None:
     """Say where a snapshot's samples are in the dataset, unless a DataLoader gives them in an order of its own."""
     if not isinstance(loader, DataLoader):
         snapshot.indexed = loader is not None
-    elif in_order(loader):
+    elif in_order(loader) or _in_order_with_others(loader):
         at = original_indices(loader.dataset, snapshot.positions.tolist())
         snapshot.positions, snapshot.indexed = torch.tensor(at), True
+
+
+def shard_of(loader: Any, rank: int, processes: int) -> Shard:
+    """Which part of the data a process's loader gives; where it does not say, every so manieth sample."""
+    sampler = _sampler(loader)
+    if processes == 1 or isinstance(sampler, SequentialSampler):
+        return Shard()
+    if isinstance(sampler, DistributedSampler):
+        return Shard(sampler.rank, sampler.num_replicas, len(sampler.dataset))  # type: ignore[arg-type]
+    return Shard(rank, processes, known=False)
 
 
 def in_order(loader: Any) -> bool:
@@ -37,6 +56,8 @@ def indices_given(loader: DataLoader) -> list[int]:
         return list(range(num))
     if isinstance(sampler, SubsetRandomSampler):
         return [int(index) for index in sampler.indices]
+    if isinstance(sampler, DistributedSampler) and sampler.dataset is loader.dataset:
+        return list(range(num))
     batches = deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
     return list(dict.fromkeys(int(index) for index in chain.from_iterable(batches or ())))
 
@@ -53,6 +74,12 @@ def original_indices(dataset: Any, indices: list[int]) -> list[int]:
         indices = [int(dataset.indices[index]) for index in indices]
         dataset = dataset.dataset
     return indices
+
+
+def _in_order_with_others(loader: DataLoader) -> bool:
+    """Whether it is one of several that together give their dataset from the first sample to the last."""
+    sampler = _sampler(loader)
+    return isinstance(sampler, DistributedSampler) and not sampler.shuffle and sampler.dataset is loader.dataset
 
 
 def _sampler(loader: Any) -> Any:

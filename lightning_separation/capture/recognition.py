@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .structures import output_tensor
+from .structures import all_tensors, output_tensor
 
 _MOST_NUMBERS = 64  # of each sample's output: too few to count as memory
 # What may differ when a network is run again, of its largest output: rounding, where kernels or compilers differ.
@@ -22,6 +23,15 @@ def weights_sizes(root: nn.Module) -> Tensor:
     full = [p.float() if p.dtype in (torch.float16, torch.bfloat16) else p for p in real]
     sizes = [size.float().to(full[0].device) for p in full for size in (p.norm(), p.sum())]
     return torch.stack(sizes).cpu() if sizes else torch.zeros(0)
+
+
+def fingerprint(value: Any) -> bytes:
+    """A checksum of all tensors in a structure."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in all_tensors(value):
+        digest.update(repr((tensor.shape, tensor.dtype)).encode())
+        digest.update(bytes(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+    return digest.digest()
 
 
 def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:

@@ -46,6 +46,7 @@ class Recorder:
         expected: Rows that will come, if known; else 0.
         skip: Layers not to keep; they only get their place in the order.
         keep_calls: Whether to keep what the networks were called with.
+        wrapped: Whether the step itself is run as a call of ``root`` (as around a wrapper for several processes).
         report: Told of layers that cannot be kept.
 
     Attributes:
@@ -56,7 +57,7 @@ class Recorder:
         weights: The sizes of all parameters while the first batch ran, to know them again.
         outputs: For every batch with rows a part of what each network returned, to know it again.
         call_bytes: Memory that ``calls`` hold.
-        batch_rows: For every batch with rows their number.
+        places: For every batch with rows which of the sample's they are, int64.
         failed: Layers that cannot be kept, and were reported.
         row_bytes: Bytes of one row of each layer.
         num_axes: Axes of each layer's output, samples included.
@@ -73,6 +74,7 @@ class Recorder:
         expected: int = 0,
         skip: frozenset[str] = frozenset(),
         keep_calls: bool = True,
+        wrapped: bool = False,
         report: Report,
     ) -> None:
         self.root = root
@@ -86,7 +88,7 @@ class Recorder:
         self.outputs: list[dict[str, Tensor]] = []
         self.weights = torch.zeros(0)
         self.call_bytes = 0
-        self.batch_rows: list[int] = []
+        self.places: list[Tensor] = []
         self.row_bytes: dict[str, int] = {}
         self.num_axes: dict[str, int] = {}
         self.failed: set[str] = set()
@@ -94,12 +96,13 @@ class Recorder:
         self._expected = expected
         self._skip = set(skip)
         self._keep_calls = keep_calls
-        self._report = report
+        self._wrapped, self._in_step = wrapped, True
+        self.report = report
         self._handles: list[RemovableHandle] = []
         self._finders: list[RemovableHandle] = []
         self._rows: Tensor | None = None
         self._size = 0
-        self._depth = 0
+        self._depth = 0  # of calls of networks within each other
         self._open: str | None = None  # the network that is running its first call of this batch
         self._runs: Counter[str] = Counter()
 
@@ -123,6 +126,11 @@ class Recorder:
         self._handles, self._finders = [], []
         self._rows = None
 
+    @property
+    def num_rows(self) -> int:
+        """Rows so far."""
+        return sum(map(len, self.places))
+
     def begin_batch(self, rows: Tensor, size: int) -> None:
         """A batch is about to run.
 
@@ -132,13 +140,14 @@ class Recorder:
         """
         self._rows = rows if len(rows) else None
         self._size, self._depth, self._open = size, 0, None
+        self._in_step = not self._wrapped
         self._runs.clear()
         if self._rows is not None:
             self.calls.append({})
             self.outputs.append({})
             if len(self.outputs) == 1 and self._keep_calls:
                 self.weights = weights_sizes(self.root)
-            self.batch_rows.append(len(rows))
+            self.places.append(torch.arange(len(rows)) + self.num_rows)
 
     def end_batch(self) -> None:
         """The batch has run."""
@@ -152,9 +161,25 @@ class Recorder:
             for name, module in self.networks.items():
                 self._handles += self._watch(name, module)
 
+    def drop_incomplete(self) -> None:
+        """The pass is over: layers that did not run for each row are dropped, and reported."""
+        for key, buffer in list(self.buffers.items()):
+            if len(buffer.rows) != self.num_rows:
+                self._drop(key)
+                self.failed.add(key)
+                self.report(key, f"it ran for {len(buffer.rows)} of {self.num_rows} samples only")
+
+    def keep_within_budget(self) -> None:
+        """Drop the largest layers until what is held takes no more memory than it may."""
+        while self.buffers and self.call_bytes + sum(b.nbytes for b in self.buffers.values()) > self.budget:
+            self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
+
     def _watch(self, name: str, module: nn.Module) -> list[RemovableHandle]:
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self._rows is None:
+                return
+            if module is self.root and not self._in_step:
+                self._in_step = True
                 return
             # What has no parameters and is given several things behind a network is a loss of the user's own.
             found_before = self._find_networks and bool(self.networks) and name not in self.networks
@@ -167,13 +192,13 @@ class Recorder:
                     try:
                         call = Call(*take_rows((args, kwargs), self._rows, self._size))
                     except Exception as error:  # as in keep
-                        self._report(name, f"what it was given could not be kept: {error!r}")
+                        self.report(name, f"what it was given could not be kept: {error!r}")
                 self.calls[-1][name] = call
                 self.call_bytes += _nbytes(call)
             self._depth += 1
 
         def leave(_: nn.Module, __: Any, output: Any) -> None:
-            if self._rows is None:
+            if self._rows is None or self._depth == 0:  # of the step
                 return
             self._depth -= 1
             if self._depth == 0:
@@ -200,7 +225,7 @@ class Recorder:
             except Exception as error:  # whatever it is, it must not end the user's validation
                 self._drop(key)
                 self.failed.add(key)
-                self._report(key, str(error))
+                self.report(key, str(error))
 
         return keep
 
@@ -211,8 +236,7 @@ class Recorder:
         buffer.append(output.detach().index_select(0, rows.to(output.device)))
         self.row_bytes[key] = buffer.row_bytes
         self.num_axes[key] = output.ndim
-        while self.buffers and self.call_bytes + sum(b.nbytes for b in self.buffers.values()) > self.budget:
-            self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
+        self.keep_within_budget()
 
     def _drop(self, key: str) -> None:
         self._skip.add(key)

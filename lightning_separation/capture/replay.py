@@ -22,14 +22,14 @@ class Pass(NamedTuple):
     """One batch of the sample, run again.
 
     Attributes:
-        rows: Which samples of the snapshot these are.
+        rows: Which samples of the snapshot these are, int64.
         input: The first tensor that the network was given; with gradients a leaf of their graph.
         output: What the network returned.
         given: For every layer asked for the first tensor that it was given.
         made: What it made of it, ``[rows, ...]``.
     """
 
-    rows: slice
+    rows: Tensor
     input: Tensor
     output: Any
     given: dict[str, Tensor]
@@ -62,13 +62,12 @@ def replay(
             not cut, no real one.
     """
     name, network = the_network(recorder)
-    start = 0
     with unchanged(recorder.root), ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(gradients))
         if gradients:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its recurrent nets refuse it in eval mode
-        for size, calls in zip(recorder.batch_rows, recorder.calls, strict=True):
+        for places, calls in zip(recorder.places, recorder.calls, strict=True):
             # Cloned: tensors made in inference mode can be in no graph.
             held = map_tensors(torch.clone, tuple(calls[name]))
             first = first_tensor(list(held))
@@ -79,10 +78,9 @@ def replay(
             leaf = first.requires_grad_(gradients and first.is_floating_point())
             # Cloned again: a module may change in place what it is given, and a leaf must not be.
             args, kwargs = map_tensors(torch.clone, held)
-            with forward_context(), _watched(recorder, layers, size, cut) as (given, made):
+            with forward_context(), _watched(recorder, layers, len(places), cut) as (given, made):
                 output = network(*args, **kwargs)
-            visit(Pass(slice(start, start + size), leaf, output, given, made))
-            start += size
+            visit(Pass(places, leaf, output, given, made))
 
 
 def the_network(recorder: Recorder) -> tuple[str, nn.Module]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from ..functional import unit_activations
+from ..processes import Processes
 from ..records import INPUT
 from .buffers import Pooling, RowBuffer
-from .recognition import difference, excerpt, weights_sizes
+from .recognition import difference, excerpt, fingerprint, weights_sizes
 from .recorder import Call, Recorder, Report
 from .replay import Context, Pass, replay, the_network
 from .restore import same_random_numbers, unchanged
@@ -38,6 +37,7 @@ class Snapshot:
         values: ``[N, ...]`` what the network is to predict, where that is no class.
         positions: ``[N]`` int64, where the loader has each sample.
         split: Which data the sample is from.
+        processes: All of which have this snapshot.
 
     Attributes:
         layers: In order of execution; the network's input first.
@@ -55,6 +55,7 @@ class Snapshot:
             position among all that the loader gives.
         indexed: Whether they are indices in the dataset.
         split: ``"val"``, ``"train"`` or ``"test"``.
+        processes: All of which have this snapshot, so that they can share out what there is to find in it.
         beside: Of a sample of the training data the validation's snapshot in the same epoch; else None.
     """
 
@@ -73,13 +74,15 @@ class Snapshot:
         values: Tensor | None = None,
         positions: Tensor | None = None,
         split: str = "val",
+        processes: Processes | None = None,
     ) -> None:
         self.split = split
-        self.positions = torch.arange(sum(recorder.batch_rows)) if positions is None else positions
+        self.positions = torch.arange(recorder.num_rows) if positions is None else positions
         self.indexed = False
         self.beside: Snapshot | None = None
         self.seed, self.shows_progress = seed, shows_progress
         self.no_classes, self.values = no_classes, values
+        self.processes = processes or Processes()
         self._digest: bytes | None = None
         self._differs: float | None = None  # what the network gives when it is run again, from what it gave
         self._draws = False  # random numbers
@@ -92,9 +95,9 @@ class Snapshot:
         self.report = report
         self._explicit = explicit
         self._recorder = recorder
+        self._order = _order(recorder.places)
         self._forward_context = forward_context
         self._again: dict[str, Tensor] = {}
-        self._drop_incomplete()
         order = self._order_of_execution()
         self._groups = self._plan([key for key in order if key not in recorder.buffers])
         again = {key for group in self._groups for key in group}
@@ -129,11 +132,7 @@ class Snapshot:
             activations = self._input()
             if activations.nbytes > _MOST_BYTES:
                 return None
-            digest = hashlib.blake2b(repr((activations.shape, activations.dtype)).encode())
-            for tensor in (activations, self.labels, self.target):
-                if tensor is not None:
-                    digest.update(bytes(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()))
-            self._digest = digest.digest()
+            self._digest = fingerprint((activations, self.labels, self.target))
         return self._digest
 
     def units(self, layer: str, pooling: Pooling = "mean") -> Tensor:
@@ -167,12 +166,15 @@ class Snapshot:
         return the_network(self._recorder)[1]
 
     @property
-    def calls(self) -> list[tuple[slice, Call]]:
+    def calls(self) -> list[tuple[Tensor, Call]]:
         """What the network was given: rows of the sample, and its arguments cut down to them, batch by batch."""
         name, _ = the_network(self._recorder)
-        ends = list(accumulate(self._recorder.batch_rows))
-        rows = [slice(end - size, end) for end, size in zip(ends, self._recorder.batch_rows, strict=True)]
-        return list(zip(rows, (calls[name] for calls in self._recorder.calls), strict=True))
+        return list(zip(self._recorder.places, (calls[name] for calls in self._recorder.calls), strict=True))
+
+    def joined(self, parts: Sequence[Tensor]) -> Tensor:
+        """What the batches of ``calls`` have, one tensor each, in the order of the samples, ``[N, ...]``."""
+        rows = torch.cat(list(parts))
+        return rows if self._order is None or len(rows) != len(self._order) else rows[self._order.to(rows.device)]
 
     @property
     def forward_context(self) -> Context:
@@ -232,18 +234,21 @@ class Snapshot:
         with same_random_numbers():
             if seed is not None:
                 torch.manual_seed(seed)
-            self.replay([], lambda p: found.append(excerpt(p.output, p.rows.stop - p.rows.start)))
+            self.replay([], lambda p: found.append(excerpt(p.output, len(p.rows))))
         return found
 
     @property
     def nan_rows(self) -> Tensor:
         """Samples for which the network returned NaN, ``[N]`` bool."""
         name, _ = the_network(self._recorder)
-        sizes = self._recorder.batch_rows
         outputs = [kept.get(name, torch.zeros(0)) for kept in self._recorder.outputs]
-        pairs = zip(outputs, sizes, strict=True)
-        rows = [o.isnan().any(1).cpu() if len(o) == size else torch.zeros(size, dtype=torch.bool) for o, size in pairs]
-        return torch.cat(rows)
+        sizes = map(len, self._recorder.places)
+        return self.joined(
+            [
+                output.isnan().any(1).cpu() if len(output) == size else torch.zeros(size, dtype=torch.bool)
+                for output, size in zip(outputs, sizes, strict=True)
+            ]
+        )
 
     @property
     def root(self) -> nn.Module:
@@ -284,7 +289,7 @@ class Snapshot:
         return axis if axis == 1 and held_axes > 2 else held_axes - 1
 
     def _input(self) -> Tensor:
-        rows = sum(self._recorder.batch_rows)
+        rows = self._recorder.num_rows
         buffer = RowBuffer(rows, self._recorder.pooling)
         for calls in self._recorder.calls:
             tensor = first_tensor(list(next(iter(calls.values())))) if calls else None
@@ -293,15 +298,7 @@ class Snapshot:
             buffer.append(tensor)
         if len(buffer.rows) != rows:
             raise ValueError(f"the network was given {len(buffer.rows)} rows for {rows} samples")
-        return buffer.rows
-
-    def _drop_incomplete(self) -> None:
-        rows = sum(self._recorder.batch_rows)
-        for key, buffer in list(self._recorder.buffers.items()):
-            if len(buffer.rows) != rows:
-                del self._recorder.buffers[key]
-                self._recorder.failed.add(key)
-                self.report(key, f"it ran for {len(buffer.rows)} of {rows} samples only")
+        return self.joined([buffer.rows])
 
     def _order_of_execution(self) -> list[str]:
         """Keys of all layers that run. Those that hooks did not see are looked for by running the network again."""
@@ -329,7 +326,7 @@ class Snapshot:
 
     def _plan(self, missing: list[str], held: int = 0) -> list[list[str]]:
         """Groups of layers that fit into memory together, beside so many bytes held; one layer alone always does."""
-        rows = sum(self._recorder.batch_rows)
+        rows = self._recorder.num_rows
         groups: list[list[str]] = []
         room = 0
         for key in missing:
@@ -351,11 +348,11 @@ class Snapshot:
         names = {self._recorder.order[key] for key in keys}
         layers = {name: module for name, module in self._recorder.layers.items() if name in names}
         others = frozenset(self._recorder.order) - set(keys)
-        rows = sum(self._recorder.batch_rows)
+        rows = self._recorder.num_rows
         found = self._record(layers, self._recorder.calls, self._recorder.budget, rows, others)
         if missing := set(keys) - set(found.buffers):
             raise ValueError(f"running the network again gave nothing for {', '.join(sorted(missing))}")
-        return {key: found.buffers[key].rows for key in keys}
+        return {key: self.joined([found.buffers[key].rows]) for key in keys}
 
     def _record(
         self,
@@ -379,14 +376,20 @@ class Snapshot:
         with unchanged(recorder.root), self._forward_context():
             recorder.attach(everywhere=True)
             try:
-                for size, call in zip(self._recorder.batch_rows, calls, strict=False):
-                    recorder.begin_batch(torch.arange(size), size)
+                for places, call in zip(self._recorder.places, calls, strict=False):
+                    recorder.begin_batch(torch.arange(len(places)), len(places))
                     for name, (args, kwargs) in call.items():
                         recorder.networks[name](*args, **kwargs)
                     recorder.end_batch()
             finally:
                 recorder.detach()
         return recorder
+
+
+def _order(places: Sequence[Tensor]) -> Tensor | None:
+    """What puts rows that come batch by batch into their places; None if they come so."""
+    found = torch.cat(list(places)) if places else torch.zeros(0, dtype=torch.int64)
+    return None if torch.equal(found, torch.arange(len(found))) else found.argsort()
 
 
 def _differences(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[float]:

@@ -171,6 +171,7 @@ class UnitAblation:
         units: Mapping[str, Units] | None = None,
         screen: float | None = None,
         max_forwards: int | None = None,
+        deal: Callable[[Sequence[str]], Sequence[str]] = list,
     ) -> dict[str, AblationDeltas]:
         """Of each unit of each layer what changes without it.
 
@@ -180,6 +181,7 @@ class UnitAblation:
             screen: Share of each layer's units to compute exactly; None: all.
             max_forwards: At most so many units in all are computed exactly (but one of each layer), as large a share of
                 each layer. Layers of the same deltas count once.
+            deal: Says which of the layers to compute; what has the deltas of another is not found.
         """
         total = sum(batch.size for batch in batches)
         plan: _Plan | None = None
@@ -192,14 +194,14 @@ class UnitAblation:
                 plan = self._plan(run, batches, units or {}, screen, max_forwards)
             compare = Comparison(plan.readout, run.output, batch.target, self._loss, run.returned)
             clean += torch.stack(compare.clean).cpu() * (batch.size / total)
-            for layer in plan.order:
+            for layer in deal(plan.order):
                 with run.replaying():
                     found = self._one_layer(run, layer, plan.exact[layer], compare)
                 sums[layer] = sums.get(layer, 0) + torch.stack(found) * (batch.size / total)
             self.whole |= run.whole
         assert plan is not None, "no batch"
         self.clean = Outcome(*clean)
-        return {layer: plan.finished(layer, sums) for layer in self._layers}
+        return {layer: plan.finished(layer, sums) for layer in self._layers if plan.made_by(layer) in sums}
 
     def _one_layer(self, run: CleanRun, layer: str, units: Tensor, compare: Comparison) -> Outcome:
         without = WithoutUnits(run, layer, partial(self._replace, layer, axis=run.axes[layer]))
@@ -309,9 +311,13 @@ class _Plan:
             self._places[layer] = places
         self.exact = {layer: chosen[layer][places] for layer, places in self._places.items()}
 
+    def made_by(self, layer: str) -> str:
+        """The layer whose deltas it has."""
+        return self._same.get(layer, layer)
+
     def finished(self, layer: str, sums: Mapping[str, Tensor]) -> AblationDeltas:
         """What is to be returned of a layer."""
-        layer = self._same.get(layer, layer)
+        layer = self.made_by(layer)
         chosen, places = self._chosen[layer], self._places[layer]
         found = torch.full((4, len(chosen)), torch.nan, dtype=torch.float64, device=chosen.device)
         if self._estimates:

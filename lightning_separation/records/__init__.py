@@ -1,6 +1,6 @@
 """What one analysed validation found, and its file. NumPy only."""
 
-from .findings import ALL_LAYERS, DIRECTION_KINDS, INPUT, OBJECTIVES, Findings
+from .findings import ALL_LAYERS, DIRECTION_KINDS, INPUT, OBJECTIVES, Findings, joined
 from .record import Record
 from .storage import NotARecordError, forget_fit, load_record, load_run_info, save_record, save_run_info
 
@@ -13,6 +13,7 @@ __all__ = [
     "NotARecordError",
     "Record",
     "forget_fit",
+    "joined",
     "load_record",
     "load_run_info",
     "save_record",

@@ -85,3 +85,18 @@ class Findings(Mapping[str, Mapping[str, NDArray]]):
 
     def __repr__(self) -> str:
         return f"Findings({', '.join(self.axes)} of {', '.join(self._layers)})"
+
+
+def joined(parts: Sequence[Findings], layers: Sequence[str]) -> Findings:
+    """What several found of some layers each, in the order of the layers; of one that two have seen, the first counts.
+
+    Example:
+        >>> first, second = (Findings({"mean": ()}, {layer: {"mean": 1}}) for layer in ("fc2", "fc1"))
+        >>> joined([first, second], ["fc1", "fc2"])
+        Findings(mean of fc1, fc2)
+    """
+    axes = {quantity: names for part in parts for quantity, names in part.axes.items()}
+    labels = {axis: names for part in parts for axis, names in part.labels.items()}
+    found = {layer: quantities for part in reversed(parts) for layer, quantities in part.items()}
+    ordered = {layer: found.pop(layer) for layer in layers if layer in found}
+    return Findings(axes, ordered | found, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -19,6 +19,15 @@ from .errors import NoTrainingDataError
 from .reading import batch_size, batches_of, check_loader, labelled, training_loader
 
 _MOST_READ = 10  # times as many samples as are wanted, in search of rare classes
+
+
+class _Read(NamedTuple):
+    """What was read; see :class:`TrainingSample`."""
+
+    indices: list[int]
+    labels: list[int] | None
+    batches: list[Any]
+    notes: list[str]
 
 
 class TrainingSample:
@@ -62,12 +71,15 @@ class TrainingSample:
         Returns:
             None, and that is reported, if there is no such sample.
         """
+        processes = validation.processes
         try:
-            _check_weights(validation, capture)
-            self._read(trainer, capture, validation)
+            processes.agree(lambda: _check_weights(validation, capture))
+            self._share(trainer, processes.first(lambda: self._read(trainer, capture, validation)))
             for note in self._notes:
                 capture.report("train", note, harmless=True)
-            return self._show(trainer, module, capture, validation, dataloader_idx, shows_progress)
+            return processes.agree(
+                lambda: self._show(trainer, module, capture, validation, dataloader_idx, shows_progress)
+            )
         except MonitorError:
             raise
         except Exception as error:  # the user's dataset, sampler, collate_fn or step may raise anything
@@ -84,13 +96,19 @@ class TrainingSample:
         self.__init__()  # type: ignore[misc]
         self.indices, self.labels = list(state.get("indices", [])), state.get("labels")
 
-    def _read(self, trainer: Trainer, capture: Capture, validation: Snapshot) -> None:
-        """Hold the samples, unless those of this dataset are held."""
+    def _share(self, trainer: Trainer, read: _Read | None) -> None:
+        """Hold what the first process has read: its samples, as drawn, are those of all."""
+        if read is not None:
+            self._loader = training_loader(trainer)
+            self.indices, self.labels, self._batches, self._notes = read
+
+    def _read(self, trainer: Trainer, capture: Capture, validation: Snapshot) -> _Read | None:
+        """Hold the samples; nothing is returned if they were held before."""
         loader = training_loader(trainer)
         if loader is None and not self._batches:
             raise NoTrainingDataError("they are not known here: in a fit they are, or with a datamodule")
         if loader is None or (self._loader is not None and loader.dataset is self._loader.dataset and self._batches):
-            return
+            return None
         if loader.dataset is self._failed[0]:
             raise NoTrainingDataError(self._failed[1])
         check_loader(loader)
@@ -106,6 +124,7 @@ class TrainingSample:
             raise
         if again:
             self._notes.append("the training dataset is another object than before: its samples are read anew")
+        return _Read(self.indices, self.labels, self._batches, self._notes)
 
     def _is_still_there(self, loader: DataLoader, capture: Capture) -> bool:
         """Whether samples that were chosen before, perhaps in another run, are in the dataset."""
@@ -183,7 +202,7 @@ class TrainingSample:
         finally:
             training.stop()
         found.positions = torch.tensor(original_indices(self._loader.dataset, self.indices))
-        found.indexed, found.beside = True, validation
+        found.indexed, found.beside, found.processes = True, validation, validation.processes
         return found
 
 

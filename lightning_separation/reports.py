@@ -1,0 +1,76 @@
+"""Trouble with data or at run time."""
+
+from __future__ import annotations
+
+import re
+
+from pytorch_lightning.utilities import rank_zero_warn
+
+from .errors import MonitorError
+from .processes import Processes
+
+
+class Reports:
+    """Trouble is raised, or said once and kept with the record.
+
+    Of several processes each keeps to itself what it has met until all can :meth:`share` it: one that raised, or spoke,
+    alone would leave the others waiting.
+
+    Args:
+        name: Of the monitor.
+        raises: Whether trouble is raised.
+
+    Attributes:
+        notes: What there is to say of the record in the making.
+    """
+
+    def __init__(self, name: str, raises: bool) -> None:
+        self.notes: list[str] = []
+        self._name, self._raises = name, raises
+        self._said: set[tuple[str, str]] = set()
+        self._processes = Processes()
+        self._kept: list[tuple[str, str, bool]] = []
+
+    def __call__(self, subject: str, reason: str, *, harmless: bool = False) -> None:
+        """Report.
+
+        Raises:
+            MonitorError: If trouble is raised, unless it is harmless.
+        """
+        if self._processes.size > 1:
+            self._kept.append((subject, reason, harmless))
+        else:
+            self._tell(subject, reason, harmless)
+
+    def forget(self) -> None:
+        """What was said before is said again."""
+        self._said.clear()
+
+    def begin(self, processes: Processes) -> None:
+        """A validation of these processes begins."""
+        self._processes, self._kept, self.notes = processes, [], []
+
+    def share(self) -> None:
+        """Tell what any of the processes has met; all of them do this.
+
+        Raises:
+            MonitorError: In all of them, if there is trouble and it is raised.
+        """
+        met = [trouble for some in self._processes.gather(lambda: self._kept) for trouble in some]
+        self._kept = []
+        for trouble in dict.fromkeys(met):
+            self._tell(*trouble)
+
+    def end(self) -> None:
+        """The validation is over: what comes now is of this process alone."""
+        self._processes = Processes()
+
+    def _tell(self, subject: str, reason: str, harmless: bool) -> None:
+        message = f"{subject}: {reason}"
+        if self._raises and not harmless:
+            raise MonitorError(message)
+        self.notes.append(message)
+        kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
+        if kind not in self._said:
+            self._said.add(kind)
+            rank_zero_warn(f"SeparationMonitor {self._name!r}: {message}")
