@@ -49,7 +49,7 @@ class RowBuffer:
         """Copy rows ``[r, ...]``; nothing of their memory is kept.
 
         Raises:
-            ValueError: If the number of axes differs from that of earlier rows.
+            ValueError: If the number of axes differs from that of earlier rows, or every axis does.
         """
         if self._data is not None:
             rows = self._fit(rows)
@@ -71,7 +71,8 @@ class RowBuffer:
         differ = tuple(axis for axis in range(1, rows.ndim) if rows.shape[axis] != held.shape[axis])
         if differ:
             if len(differ) == rows.ndim - 1:
-                raise ValueError(f"its output has shape {tuple(rows.shape)} after {tuple(held.shape)}")
+                shapes = f"{tuple(held.shape[1:])} and {tuple(rows.shape[1:])}"
+                raise ValueError(f"its rows have shapes {shapes}: no axis in common to compare them along")
             # Axes of a row as they were before anything was pooled.
             left = [axis for axis in range(1, rows.ndim + len(self.pooled)) if axis not in self.pooled]
             self.pooled = tuple(sorted({*self.pooled, *(left[axis - 1] for axis in differ)}))
@@ -82,4 +83,7 @@ class RowBuffer:
     def _pool(self, rows: Tensor, axes: tuple[int, ...]) -> Tensor:
         if not axes:
             return rows
-        return rows.amax(axes) if self._pooling == "max" else rows.float().mean(axes).to(rows.dtype)
+        if self._pooling == "max":
+            return rows.amax(axes)
+        mean = (rows if rows.dtype == torch.float64 else rows.float()).mean(axes)
+        return mean.to(rows.dtype) if rows.is_floating_point() else mean
