@@ -24,6 +24,11 @@ def weights_sizes(root: nn.Module) -> Tensor:
     return torch.stack(sizes).cpu() if sizes else torch.zeros(0)
 
 
+def same_sizes(before: Tensor, after: Tensor) -> bool:
+    """Whether weights have the same sizes, to the last bit; those that are not numbers are alike."""
+    return before.shape == after.shape and bool(((before == after) | (before.isnan() & after.isnan())).all())
+
+
 def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:
     """A part of what a network returned for each sample, ``[rows, at most 64]``; empty if it returned no such thing.
 
