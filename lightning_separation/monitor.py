@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from numbers import Integral
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,14 +21,21 @@ from .capture.buffers import Pooling
 from .capture.dataset_index import place
 from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
-from .checks import check_choice, check_positive
+from .checks import as_names, check_choice, check_file_name, check_flag, check_integer, check_path
 from .errors import MonitorError
 from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
-from .records import Findings, Record, forget_fit, save_record, save_run_info
+from .preview import Preview
+from .records import Findings, Record, check_findings, forget_fit, save_record, save_run_info
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
     check_analyses,
+    check_cap,
     check_class_names,
+    check_epochs,
+    check_network,
+    check_seed,
+    check_splits,
+    check_target_fn,
     find_network,
     package_versions,
     parse_bytes,
@@ -125,47 +131,40 @@ class SeparationMonitor(Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_positive(every_n_epochs=every_n_epochs, samples_per_class=samples_per_class, max_samples=max_samples)
         check_choice("pooling", pooling, ("mean", "max"))
         check_choice("on_error", on_error, ("warn", "raise"))
-        kinds = [emit] if isinstance(emit, str) else emit
+        kinds = as_names("emit", emit)
         for kind in kinds or ():
             check_choice("emit", kind, KINDS)
-        splits = [splits] if isinstance(splits, str) else splits
-        for split in splits:
-            check_choice("splits", split, ("val", "train"))
-        if "val" not in splits:
-            raise ValueError(f'splits must have "val", whose pass over the data shows the network, not {splits!r}')
-        if not name.strip(".") or not name.isprintable() or set(name) & set("/\\"):
-            raise ValueError(f"name must be usable as a folder and a tag, not {name!r}")
-        if epochs is not None and not (len(epochs) and all(isinstance(e, Integral) and e >= 0 for e in epochs)):
-            raise ValueError(f"epochs must name epochs from 0, not {list(epochs)}")
-        if dataloader_idx < 0:
-            raise ValueError(f"dataloader_idx counts validation loaders from 0, not {dataloader_idx}")
+        check_network(network)
+        check_target_fn(target_fn)
+        check_flag("save", save)
+        check_file_name("name", name)
         self.analyses = check_analyses(analyses)
-        self.layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        self.every_n_epochs = every_n_epochs
-        self.epochs = None if epochs is None else sorted(set(epochs))
-        self.samples_per_class = samples_per_class
-        self.max_samples = max_samples
-        self.dataloader_idx = dataloader_idx
+        self.layers = as_names("layers", layers)
+        self.every_n_epochs = check_integer("every_n_epochs", every_n_epochs, 1)
+        self.epochs = check_epochs(epochs)
+        self.samples_per_class = check_cap("samples_per_class", samples_per_class)
+        self.max_samples = check_cap("max_samples", max_samples)
+        self.dataloader_idx = check_integer("dataloader_idx", dataloader_idx, 0)
         self.network = network
         self.target_fn = target_fn
         self.class_names = check_class_names(class_names)
-        self.splits = tuple(splits)
+        self.splits = check_splits(splits)
         self.pooling = pooling
         self.emit = frozenset(KINDS if kinds is None else kinds)
         self.save = save
-        self.dirpath = dirpath
+        self.dirpath = None if dirpath is None else check_path("dirpath", dirpath)
         self.name = name
         self.max_memory = parse_bytes(max_memory)
         self.on_error = on_error
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._sample = self._new_sample()
         self._training_sample = TrainingSample()
         self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
         self._capture: Capture | None = None
+        self._preview: Preview | None = None  # until it is said
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._notes: list[str] = []  # of the record in the making
@@ -201,7 +200,8 @@ class SeparationMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers again: modules may have been built since ``setup``."""
-        self._choose_layers(pl_module)
+        layers, networks = self._choose_layers(pl_module), find_network(pl_module, self.network)
+        self._preview = Preview(self, pl_module, layers, networks) if Preview.wanted(trainer) else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
@@ -218,6 +218,7 @@ class SeparationMonitor(Callback):
         self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
         for presenter in self._presenters.values():
             presenter.begin(epoch, fresh=self._fresh)
+        self._say_what_it_costs(trainer)
         if not trainer.enable_validation:
             self._report(
                 "validation",
@@ -253,6 +254,8 @@ class SeparationMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Choose the batch's rows."""
+        if self._preview is not None and dataloader_idx == self.dataloader_idx:
+            self._preview.before_batch(batch)
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
             with self._harmless():
                 self._capture.before_batch(batch)
@@ -267,12 +270,16 @@ class SeparationMonitor(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """The batch has run."""
+        if self._preview is not None and dataloader_idx == self.dataloader_idx:
+            self._preview.after_batch()
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
             with self._harmless():
                 self._capture.after_batch()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Analyse, log and save."""
+        if not trainer.sanity_checking:  # without a sanity check
+            self._say_what_it_costs(trainer)
         if self._capture is not None and self._capture.running:
             with same_random_numbers(), self._harmless():
                 self._finish(trainer, pl_module)
@@ -334,6 +341,12 @@ class SeparationMonitor(Callback):
 
     # One analysed validation
 
+    def _say_what_it_costs(self, trainer: Trainer) -> None:
+        preview = self._preview
+        if preview is not None and preview.known:
+            self._preview = None
+            preview.say(self._sample, lambda: _loader_samples(trainer, self.dataloader_idx))
+
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.state.fn != "fit":
             return True
@@ -375,7 +388,8 @@ class SeparationMonitor(Callback):
             seed=self.seed,
             split="test" if trainer.testing else "val",
         )
-        self._capture.start()
+        with self._harmless():
+            self._capture.start()
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
@@ -411,7 +425,8 @@ class SeparationMonitor(Callback):
             if trainer.state.fn == "fit":
                 self._analysed[analysis.name] = epoch
             try:
-                found = analysis.compute(snapshot)
+                if found := analysis.compute(snapshot):
+                    check_findings(found, len(snapshot.class_names))
             except MonitorError:
                 raise
             except Exception as error:  # a user's analysis may raise anything; training goes on
@@ -519,6 +534,8 @@ class SeparationMonitor(Callback):
         if self._capture is not None:
             self._capture.stop()
         self._capture = None
+        if self._preview is not None:
+            self._preview.stop()
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -536,7 +553,8 @@ class SeparationMonitor(Callback):
         message = f"{subject}: {reason}"
         if self.on_error == "raise" and not harmless:
             raise MonitorError(message)
-        self._notes.append(message)
+        if message not in self._notes:
+            self._notes.append(message)
         kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
         if kind not in self._said:
             self._said.add(kind)
@@ -555,6 +573,16 @@ def _validation_loader(trainer: Trainer, index: int) -> Any:
     loaders = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
     loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
     return loaders[index] if index < len(loaders) else None
+
+
+def _loader_samples(trainer: Trainer, index: int) -> int | None:
+    """How many samples a validation loader gives at most in one pass, of all ranks; None if it does not say."""
+    loader, sizes = _validation_loader(trainer, index), []
+    with suppress(TypeError, AttributeError, NotImplementedError):
+        sizes.append(len(loader.dataset))
+    with suppress(TypeError, AttributeError, OverflowError):  # there may be no end to the batches
+        sizes.append(int(trainer.num_val_batches[index]) * loader.batch_size * trainer.world_size)
+    return min(sizes, default=None)
 
 
 def _shows_progress(trainer: Trainer) -> bool:
