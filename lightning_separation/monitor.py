@@ -313,6 +313,7 @@ class SeparationMonitor(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep which samples are looked at, and the curves so far."""
         checkpoint.setdefault("callbacks", {})[self.state_key] = {
+            "choice": self._choice(),
             "sample": self._sample.state_dict(),
             "training_sample": self._training_sample.state_dict(),
             "presenters": {split: presenter.state_dict() for split, presenter in self._presenters.items()},
@@ -330,14 +331,37 @@ class SeparationMonitor(Callback):
             self._trained = checkpoint.get("epoch", 0), step
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the same samples and curves."""
-        self._sample.load_state_dict(state_dict["sample"])
-        self._training_sample.load_state_dict(state_dict.get("training_sample", {}))
+        """Go on with the same samples and curves; begin anew where that cannot be."""
+        try:
+            self._go_on(state_dict)
+        except Exception as error:  # whatever another version has left there must not end the run
+            self._begin_anew()
+            self._report("checkpoint", f"what it has of this monitor cannot be read: {error!r}", harmless=True)
+
+    def _go_on(self, state_dict: dict[str, Any]) -> None:
+        choice = state_dict.get("choice", self._choice())
+        if choice == self._choice():
+            self._sample.load_state_dict(state_dict["sample"])
+            self._training_sample.load_state_dict(state_dict.get("training_sample", {}))
+        else:
+            before = ", ".join(f"{name}={value}" for name, value in choice.items() if self._choice()[name] != value)
+            told = f"the checkpoint's was chosen by {before}; another is chosen now, so epochs compare less well"
+            self._report("sample", told, harmless=True)
         for split, state in state_dict.get("presenters", {}).items():
             if split in self._presenters:
                 self._presenters[split].load_state_dict(state)
         self._analysed = dict(state_dict["analysed"])
         load_states(self.analyses, state_dict["states"])
+
+    def _choice(self) -> dict[str, int]:
+        """The settings that choose the samples."""
+        names = ("samples_per_class", "max_samples", "dataloader_idx")
+        return {name: getattr(self, name) for name in names}
+
+    def _begin_anew(self) -> None:
+        self._sample, self._training_sample, self._analysed = self._new_sample(), TrainingSample(), {}
+        self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
+        load_states(self.analyses, {})
 
     # One analysed validation
 
@@ -480,8 +504,8 @@ class SeparationMonitor(Callback):
         if folder is None or not trainer.is_global_zero or not records:
             return
         try:
-            if self._fresh and records[0].stage == "fit" and folder not in self._described:
-                forget_fit(folder)
+            if records[0].stage == "fit" and folder not in self._described:
+                forget_fit(folder, 0 if self._fresh else records[0].epoch)
             training_sample = self._positions.get("train", [])
             if self._described.get(folder) != training_sample:
                 save_run_info(folder, self._run_info(pl_module, records[0]))
@@ -518,8 +542,8 @@ class SeparationMonitor(Callback):
         }
 
     def _folder(self, trainer: Trainer) -> Path | None:
-        """Where records go; None where the Trainer has no log directory (``fast_dev_run``)."""
-        base = self.dirpath or trainer.log_dir
+        """Where records go; None: nowhere (``fast_dev_run``)."""
+        base = None if trainer.fast_dev_run else self.dirpath or trainer.log_dir  # type: ignore[attr-defined]
         return None if base is None else Path(base) / self.name
 
     def _new_sample(self) -> Sample:

@@ -61,10 +61,11 @@ def load_run_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def forget_fit(folder: Path) -> None:
-    """Remove the records of an earlier fit: another one begins in the same folder."""
-    for file in folder.glob("fit-*.npz"):
-        file.unlink()
+def forget_fit(folder: Path, first: int = 0) -> None:
+    """Remove the records of an earlier fit from an epoch on: another one begins there in the same folder."""
+    for file in folder.glob("fit-epoch=*-*.npz"):
+        if int(file.name.split("-")[1].removeprefix("epoch=")) >= first:
+            file.unlink()
 
 
 def save_record(folder: Path, record: Record) -> Path:
