@@ -205,7 +205,6 @@ class SeparationMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
-        epoch = trainer.current_epoch
         self._said.clear()
         self._described.clear()
         self._laid_out.clear()
@@ -215,9 +214,11 @@ class SeparationMonitor(Callback):
             self._training_sample = TrainingSample()
             if self._analysed:  # what a validation before the fit began, the fit goes on with
                 load_states(self.analyses, {})
-        self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
+        # A checkpoint saved after a validation goes on in the epoch of that.
+        known = 0 if self._fresh else trainer.current_epoch + 1
+        self._analysed = {name: last for name, last in self._analysed.items() if last < known}
         for presenter in self._presenters.values():
-            presenter.begin(epoch, fresh=self._fresh)
+            presenter.begin(known, fresh=self._fresh)
         self._say_what_it_costs(trainer)
         if not trainer.enable_validation:
             self._report(
