@@ -36,7 +36,7 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
 
 def check_integer(name: str, value: Any, low: int, high: float = float("inf")) -> int:
     """The value as a plain integer; raise ValueError unless it is one from ``low`` to ``high``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) <= high:
         bounds = f"of at least {low}" if high == float("inf") else f"from {low} to {high}"
         raise ValueError(f"{name} must be an integer {bounds}, not {shown(value)}")
     return int(value)

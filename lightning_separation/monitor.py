@@ -260,6 +260,8 @@ class SeparationMonitor(Callback):
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
             with self._harmless():
                 self._capture.before_batch(batch)
+                if pl_module._compiler_ctx is not None:
+                    self._see_compiled(trainer, pl_module, batch, batch_idx)
 
     def on_validation_batch_end(
         self,

@@ -83,7 +83,7 @@ class DirectionAblation(LayerAnalysis):
         if not isinstance(self.directions, Sequence) or not self.directions:
             given = "none" if isinstance(self.directions, Sequence) else described(self.directions)
             raise ValueError(f"directions must be one or several of {_CHOICES}, or tensors by layer, not {given}")
-        self.directions = self._kinds
+        self.directions = self._kinds  # a list of its own
         for kind in self._kinds:
             check_choice("directions", kind, get_args(Kind))
         if twice := [kind for kind in get_args(Kind) if self._kinds.count(kind) > 1]:
@@ -175,7 +175,7 @@ class DirectionAblation(LayerAnalysis):
         }
 
     @property
-    def _kinds(self) -> list[str]:
+    def _kinds(self) -> list[Kind]:
         if isinstance(self.directions, Mapping):
             return []
         return [self.directions] if isinstance(self.directions, str) else list(self.directions)
