@@ -27,7 +27,7 @@ _log = logging.getLogger("lightning_separation.monitor")
 _package_log = logging.getLogger("lightning_separation")
 _MOST_OWN = 0.5  # share of samples with a number of their own, above which numbers are values, as Capture has it
 _MOST_EPOCHS = 6  # that are listed
-_SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 class Preview:
@@ -118,7 +118,7 @@ class Preview:
             return len(labels)
         except NoClassesError:
             self._targets = None
-            first = first_tensor(list(batch.values()) if isinstance(batch, dict) else batch)
+            first = first_tensor(batch)
             return 0 if first is None or not first.ndim else len(first)
 
     def _after(self) -> None:
@@ -138,9 +138,14 @@ class Preview:
         monitor, classes = self._monitor, self._num_classes(sample)
         samples, told = self._samples(sample, most, classes)
         facts = Facts(self._one, samples, classes, self._batch_size, self._recorder.call_bytes, monitor.max_memory // 6)
-        return f"SeparationMonitor {monitor.name!r}, {self._when()}: {self._layers(facts)}, {told}; " + "; ".join(
-            [_memory(facts, monitor.max_memory), *_forwards(monitor.analyses, facts, "train" in monitor.splits)]
-        )
+        parts = [
+            f"SeparationMonitor {monitor.name!r}, {self._when()}: {self._layers(facts)}, {told}",
+            _memory(facts, monitor.max_memory),
+            *_forwards(monitor.analyses, facts, "train" in monitor.splits),
+        ]
+        if self._unseen:
+            parts.append(f"not counted: {_count(self._unseen, 'layer')} not seen yet (compiled, fused or not called)")
+        return "; ".join(parts)
 
     def _when(self) -> str:
         epochs, every = self._monitor.epochs, self._monitor.every_n_epochs
@@ -153,9 +158,7 @@ class Preview:
     def _layers(self, facts: Facts) -> str:
         networks = ", ".join(name or type(self._recorder.root).__name__ for name in self._recorder.networks)
         units = sum(facts.units[layer] for layer in facts.layers)
-        told = f"{_count(len(facts.layers), 'layer')} of {networks}, {_count(units, 'unit')}"
-        unseen = f" and {_count(self._unseen, 'layer')} not seen yet (compiled, fused or not called)"
-        return told + unseen * (self._unseen > 0)
+        return f"{_count(len(facts.layers), 'layer')} of {networks}, {_count(units, 'unit')}"
 
     def _num_classes(self, sample: Sample) -> int:
         """How many there are at least; 0 without classes."""
@@ -177,10 +180,8 @@ class Preview:
         if not classes:
             return samples, f"up to {_count(samples, 'sample')} without classes"
         if len(monitor.class_names or ()) >= classes:
-            return (
-                samples,
-                f"up to {_count(samples, 'sample')} ({monitor.samples_per_class} of each of {classes} classes)",
-            )
+            each = f"{monitor.samples_per_class} of each of {classes} classes"
+            return samples, f"up to {_count(samples, 'sample')} ({each})"
         bound = "up to" if samples == most else "about"
         seen = f"{monitor.samples_per_class} of each class; {classes} seen so far"
         return samples, f"{bound} {_count(samples, 'sample')} ({seen})"
@@ -207,13 +208,14 @@ def _memory(facts: Facts, max_memory: int) -> str:
     groups = facts.groups(missing)
     told += f", of which max_memory {_size(max_memory)} leaves room for {_size(facts.budget)}"
     if groups:
-        again = sum(map(len, groups))
+        told += f"; {_count(sum(map(len, groups)), 'layer')} computed again"
         told += (
-            f": {_count(again, 'layer')} are computed again in {_count(len(groups), 'group')}, "
-            "one more forward each for every analysis that looks at them"
+            " (one more forward)"
+            if len(groups) == 1
+            else (f" in {len(groups)} groups (one more forward each, for every analysis that looks at them)")
         )
     if refused := len(missing) - sum(map(len, groups)):
-        told += f"; {_count(refused, 'layer')} cannot be analysed"
+        told += f"; {_count(refused, 'layer')} too large to be analysed"
     return told
 
 
@@ -263,6 +265,6 @@ def _count(number: int, what: str, plural: str = "s") -> str:
 def _size(num_bytes: float) -> str:
     """Bytes to read, as ``max_memory`` takes them."""
     for factor, unit in _SIZES:
-        if num_bytes >= factor:
+        if num_bytes >= 0.9995 * factor:  # or it would be rounded to 1e+03
             return f"{num_bytes / factor:.3g} {unit}"
     return f"{num_bytes:.0f} B"
