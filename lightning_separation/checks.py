@@ -1,32 +1,122 @@
-"""Checks of settings."""
+"""Checks of settings. Whatever is given, the message says which one and what it must be."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
+from pathlib import Path
+from reprlib import Repr
 from typing import Any
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and records have suffixes
+_LONGEST_SHOWN = 80
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: in one line, cut if it is long.
+
+    Example:
+        >>> shown("a" * 1000) == f"'{'a' * 37}...{'a' * 38}'", shown([1, 2])
+        (True, '[1, 2]')
+    """
+    short = Repr()
+    short.maxstring = short.maxother = short.maxlong = _LONGEST_SHOWN
+    try:
+        return " ".join(short.repr(value).split())
+    except Exception:  # of a huge number, or of another's class
+        return f"a {type(value).__name__}"
 
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
-    """Raise ValueError unless the value is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+    """Raise ValueError unless the value is one of the choices, which are text, or None."""
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(value)}")
+
+
+def check_integer(name: str, value: Any, low: int, high: float = float("inf")) -> int:
+    """The value as a plain integer; raise ValueError unless it is one from ``low`` to ``high``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) <= high:
+        bounds = f"of at least {low}" if high == float("inf") else f"from {low} to {high}"
+        raise ValueError(f"{name} must be an integer {bounds}, not {shown(value)}")
+    return int(value)
 
 
 def check_positive(**values: int) -> None:
     """Raise ValueError unless each value is a positive integer."""
     for name, value in values.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, not {value!r}")
+            raise ValueError(f"{name} must be a positive integer, not {shown(value)}")
 
 
 def check_number(name: str, value: float, low: float = float("-inf"), high: float = float("inf")) -> None:
     """Raise ValueError unless the value is a number between two others, neither included."""
     if not isinstance(value, Real) or isinstance(value, bool) or not low < value < high:
-        raise ValueError(f"{name} must be a number above {low} and below {high}, not {value!r}")
+        raise ValueError(f"{name} must be a number above {low} and below {high}, not {shown(value)}")
 
 
 def check_share(name: str, value: float) -> None:
     """Raise ValueError unless the value is above 0 and at most 1."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
-        raise ValueError(f"{name} must be above 0 and at most 1, not {value!r}")
+        raise ValueError(f"{name} must be above 0 and at most 1, not {shown(value)}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise ValueError unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {shown(value)}")
+
+
+def as_list(name: str, value: Any, what: str, fits: Callable[[Any], bool] = lambda item: True) -> list[Any]:
+    """A list of its own of what was given in order.
+
+    Args:
+        name: Of the setting.
+        value: A list, a tuple, a generator, an array, ...; text and mappings are none.
+        what: It must hold, for the message.
+        fits: Whether an item is such.
+
+    Raises:
+        ValueError: If it is no list, or an item does not fit.
+    """
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        raise ValueError(f"{name} must be a list of {what}, not {shown(value)}")
+    try:
+        items = list(value)
+    except TypeError:  # arrays without axes say only then that they are no lists
+        raise ValueError(f"{name} must be a list of {what}, not {shown(value)}") from None
+    for item in items:
+        if not fits(item):
+            raise ValueError(f"{name} must be a list of {what}; {shown(item)} is none")
+    return items
+
+
+def as_names(name: str, value: str | Iterable[str] | None) -> list[str] | None:
+    """A list of its own of the texts that were given, also of a single one; None if None was.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    if value is None:
+        return None
+    given = [value] if isinstance(value, str) else value
+    return [str(item) for item in as_list(name, given, "names", lambda item: isinstance(item, str))]
+
+
+def check_file_name(name: str, value: str) -> None:
+    """Raise ValueError unless the value can be the name of a folder, or part of a file's."""
+    usable = isinstance(value, str) and value.strip(". ") and value.isprintable() and not set(value) & set("/\\")
+    if not usable or len(value.encode()) > _LONGEST_NAME:
+        most = f"printable, without slashes, of at most {_LONGEST_NAME} bytes"
+        raise ValueError(f"{name} must be usable as a folder and a tag ({most}), not {shown(value)}")
+
+
+def check_path(name: str, value: str | os.PathLike[str]) -> Path:
+    """The value as a path; raise ValueError unless it can be one."""
+    try:
+        path = os.fsencode(value) if isinstance(value, str | os.PathLike) else b""
+    except ValueError:  # text that the file system cannot hold
+        path = b""
+    if not path or b"\0" in path:
+        raise ValueError(f"{name} must be a path, not {shown(value)}")
+    return Path(value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from numbers import Integral
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,16 +19,23 @@ from .capture.buffers import Pooling
 from .capture.dataset_index import place, shard_of
 from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
-from .checks import check_choice, check_positive
+from .checks import as_names, check_choice, check_file_name, check_flag, check_integer, check_path
 from .errors import MonitorError
 from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
+from .preview import Preview
 from .processes import Processes, check_strategy
-from .records import Findings, Record, forget_fit, joined, save_record, save_run_info
+from .records import Findings, Record, check_findings, forget_fit, joined, save_record, save_run_info
 from .reports import Reports
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
     check_analyses,
+    check_cap,
     check_class_names,
+    check_epochs,
+    check_network,
+    check_seed,
+    check_splits,
+    check_target_fn,
     find_network,
     package_versions,
     parse_bytes,
@@ -125,47 +131,40 @@ class SeparationMonitor(Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_positive(every_n_epochs=every_n_epochs, samples_per_class=samples_per_class, max_samples=max_samples)
         check_choice("pooling", pooling, ("mean", "max"))
         check_choice("on_error", on_error, ("warn", "raise"))
-        kinds = [emit] if isinstance(emit, str) else emit
+        kinds = as_names("emit", emit)
         for kind in kinds or ():
             check_choice("emit", kind, KINDS)
-        splits = [splits] if isinstance(splits, str) else splits
-        for split in splits:
-            check_choice("splits", split, ("val", "train"))
-        if "val" not in splits:
-            raise ValueError(f'splits must have "val", whose pass over the data shows the network, not {splits!r}')
-        if not name.strip(".") or not name.isprintable() or set(name) & set("/\\"):
-            raise ValueError(f"name must be usable as a folder and a tag, not {name!r}")
-        if epochs is not None and not (len(epochs) and all(isinstance(e, Integral) and e >= 0 for e in epochs)):
-            raise ValueError(f"epochs must name epochs from 0, not {list(epochs)}")
-        if dataloader_idx < 0:
-            raise ValueError(f"dataloader_idx counts validation loaders from 0, not {dataloader_idx}")
+        check_network(network)
+        check_target_fn(target_fn)
+        check_flag("save", save)
+        check_file_name("name", name)
         self.analyses = check_analyses(analyses)
-        self.layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        self.every_n_epochs = every_n_epochs
-        self.epochs = None if epochs is None else sorted(set(epochs))
-        self.samples_per_class = samples_per_class
-        self.max_samples = max_samples
-        self.dataloader_idx = dataloader_idx
+        self.layers = as_names("layers", layers)
+        self.every_n_epochs = check_integer("every_n_epochs", every_n_epochs, 1)
+        self.epochs = check_epochs(epochs)
+        self.samples_per_class = check_cap("samples_per_class", samples_per_class)
+        self.max_samples = check_cap("max_samples", max_samples)
+        self.dataloader_idx = check_integer("dataloader_idx", dataloader_idx, 0)
         self.network = network
         self.target_fn = target_fn
         self.class_names = check_class_names(class_names)
-        self.splits = tuple(splits)
+        self.splits = check_splits(splits)
         self.pooling = pooling
         self.emit = frozenset(KINDS if kinds is None else kinds)
         self.save = save
-        self.dirpath = dirpath
+        self.dirpath = None if dirpath is None else check_path("dirpath", dirpath)
         self.name = name
         self.max_memory = parse_bytes(max_memory)
         self.on_error = on_error
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._sample = self._new_sample()
         self._training_sample = TrainingSample()
         self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
         self._capture: Capture | None = None
+        self._preview: Preview | None = None  # until it is said
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._report = Reports(name, on_error == "raise")
@@ -203,11 +202,11 @@ class SeparationMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers again: modules may have been built since ``setup``."""
-        self._choose_layers(pl_module)
+        layers, networks = self._choose_layers(pl_module), find_network(pl_module, self.network)
+        self._preview = Preview(self, pl_module, layers, networks) if Preview.wanted(trainer) else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
-        epoch = trainer.current_epoch
         self._report.forget()
         self._described.clear()
         self._laid_out.clear()
@@ -217,9 +216,12 @@ class SeparationMonitor(Callback):
             self._training_sample = TrainingSample()
             if self._analysed:  # what a validation before the fit began, the fit goes on with
                 load_states(self.analyses, {})
-        self._analysed = {name: last for name, last in self._analysed.items() if last < epoch}
+        # A checkpoint saved after a validation goes on in the epoch of that.
+        known = 0 if self._fresh else trainer.current_epoch + 1
+        self._analysed = {name: last for name, last in self._analysed.items() if last < known}
         for presenter in self._presenters.values():
-            presenter.begin(epoch, fresh=self._fresh)
+            presenter.begin(known, fresh=self._fresh)
+        self._say_what_it_costs(trainer)
         if not trainer.enable_validation:
             self._report(
                 "validation",
@@ -257,9 +259,13 @@ class SeparationMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Choose the batch's rows."""
+        if self._preview is not None and dataloader_idx == self.dataloader_idx:
+            self._preview.before_batch(batch)
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
             with self._harmless():
                 self._capture.before_batch(batch)
+                if pl_module._compiler_ctx is not None:
+                    self._see_compiled(trainer, pl_module, batch, batch_idx)
 
     def on_validation_batch_end(
         self,
@@ -271,12 +277,16 @@ class SeparationMonitor(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """The batch has run."""
+        if self._preview is not None and dataloader_idx == self.dataloader_idx:
+            self._preview.after_batch()
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
             with self._harmless():
                 self._capture.after_batch()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Analyse, log and save."""
+        if not trainer.sanity_checking:  # without a sanity check
+            self._say_what_it_costs(trainer)
         if self._capture is not None:
             with same_random_numbers():
                 with self._harmless():
@@ -312,6 +322,7 @@ class SeparationMonitor(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep which samples are looked at, and the curves so far."""
         checkpoint.setdefault("callbacks", {})[self.state_key] = {
+            "choice": self._choice(),
             "sample": self._sample.state_dict(),
             "training_sample": self._training_sample.state_dict(),
             "presenters": {split: presenter.state_dict() for split, presenter in self._presenters.items()},
@@ -329,16 +340,45 @@ class SeparationMonitor(Callback):
             self._trained = checkpoint.get("epoch", 0), step
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the same samples and curves."""
-        self._sample.load_state_dict(state_dict["sample"])
-        self._training_sample.load_state_dict(state_dict.get("training_sample", {}))
+        """Go on with the same samples and curves; begin anew where that cannot be."""
+        try:
+            self._go_on(state_dict)
+        except Exception as error:  # whatever another version has left there must not end the run
+            self._begin_anew()
+            self._report("checkpoint", f"what it has of this monitor cannot be read: {error!r}", harmless=True)
+
+    def _go_on(self, state_dict: dict[str, Any]) -> None:
+        choice = state_dict.get("choice", self._choice())
+        if choice == self._choice():
+            self._sample.load_state_dict(state_dict["sample"])
+            self._training_sample.load_state_dict(state_dict.get("training_sample", {}))
+        else:
+            before = ", ".join(f"{name}={value}" for name, value in choice.items() if self._choice()[name] != value)
+            told = f"the checkpoint's was chosen by {before}; another is chosen now, so epochs compare less well"
+            self._report("sample", told, harmless=True)
         for split, state in state_dict.get("presenters", {}).items():
             if split in self._presenters:
                 self._presenters[split].load_state_dict(state)
         self._analysed = dict(state_dict["analysed"])
         load_states(self.analyses, state_dict["states"])
 
+    def _choice(self) -> dict[str, int]:
+        """The settings that choose the samples."""
+        names = ("samples_per_class", "max_samples", "dataloader_idx")
+        return {name: getattr(self, name) for name in names}
+
+    def _begin_anew(self) -> None:
+        self._sample, self._training_sample, self._analysed = self._new_sample(), TrainingSample(), {}
+        self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
+        load_states(self.analyses, {})
+
     # One analysed validation
+
+    def _say_what_it_costs(self, trainer: Trainer) -> None:
+        preview = self._preview
+        if preview is not None and preview.known:
+            self._preview = None
+            preview.say(self._sample, lambda: _loader_samples(trainer, self.dataloader_idx))
 
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.state.fn != "fit":
@@ -377,7 +417,7 @@ class SeparationMonitor(Callback):
         self._looked = True
         self._processes = Processes.of(trainer)
         self._report.begin(self._processes)
-        base = self.dirpath or trainer.log_dir
+        base = None if trainer.fast_dev_run else self.dirpath or trainer.log_dir  # type: ignore[attr-defined]
         self._folder = None if base is None else Path(base) / self.name
         self._capture = Capture(
             pl_module,
@@ -396,7 +436,8 @@ class SeparationMonitor(Callback):
             wrapped=trainer.model is not pl_module,
         )
         loader = _validation_loader(trainer, self.dataloader_idx)
-        self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
+        with self._harmless():
+            self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
@@ -404,7 +445,7 @@ class SeparationMonitor(Callback):
         if not processes.all(capture.running):  # it was said why
             return
         try:
-            snapshot = processes.agree(lambda: capture.finish(trainer.precision_plugin.forward_context, progress))
+            snapshot = capture.finish(trainer.precision_plugin.forward_context, progress)
         except NothingCapturedError as error:
             self._report(self.name, str(error))
             return
@@ -435,7 +476,8 @@ class SeparationMonitor(Callback):
             load_states([analysis for analysis in made if analysis.name in part.states], part.states)
         self._report.share()
         found = {
-            a.name: joined([p.findings[a.name] for p in parts if a.name in p.findings], snapshot.layers) for a in made
+            name: joined([part.findings[name] for part in parts if name in part.findings], snapshot.layers)
+            for name in (analysis.name for analysis in made)
         }
         return Record(
             epoch=epoch,
@@ -445,18 +487,20 @@ class SeparationMonitor(Callback):
             layers=snapshot.layers,
             class_names=snapshot.class_names,
             counts=snapshot.counts.numpy(),
-            findings={name: findings for name, findings in found.items() if findings},
+            findings={name: findings for name, findings in found.items() if len(findings)},
             notes=self._report.notes,
         )
 
     def _share_of(self, analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
-        """What this process has to find: its share of the layers, or of the analyses that look at all layers at once."""
+        """What this process has to find: its share of the layers, or of the analyses that look at all at once."""
         whole = [analysis for analysis in analyses if not isinstance(analysis, Dealt)]
         others = set(map(id, whole)) - set(map(id, self._processes.deal(whole)))
         findings, mine = {}, [analysis for analysis in analyses if id(analysis) not in others]
         for analysis in mine:
             try:
-                findings[analysis.name] = analysis.compute(snapshot)
+                if found := analysis.compute(snapshot):
+                    check_findings(found, len(snapshot.class_names))
+                    findings[analysis.name] = found
             except MonitorError:
                 raise
             except Exception as error:  # a user's analysis may raise anything; training goes on
@@ -474,7 +518,10 @@ class SeparationMonitor(Callback):
         for record in records:
             split = "train" if record.split == "train" else "val"
             shown += self._presenters[split].show(record) if record.findings else []
-        return [*shown, gap.display(*records, self.name)] if len(records) > 1 else shown
+        if len(records) > 1:
+            validation, train = records
+            shown.append(gap.display(validation, train, self.name))
+        return shown
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record]) -> None:
         shown: list[Display] = []
@@ -505,8 +552,8 @@ class SeparationMonitor(Callback):
         if folder is None or not records:
             return
         try:
-            if self._fresh and records[0].stage == "fit" and folder not in self._described:
-                forget_fit(folder)
+            if records[0].stage == "fit" and folder not in self._described:
+                forget_fit(folder, 0 if self._fresh else records[0].epoch)
             training_sample = self._positions.get("train", [])
             if self._described.get(folder) != training_sample:
                 save_run_info(folder, self._run_info(pl_module, records[0]))
@@ -555,6 +602,8 @@ class SeparationMonitor(Callback):
             self._capture.stop()
         self._capture = None
         self._report.end()
+        if self._preview is not None:
+            self._preview.stop()
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -588,6 +637,16 @@ def _validation_loader(trainer: Trainer, index: int) -> Any:
     loaders = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
     loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
     return loaders[index] if index < len(loaders) else None
+
+
+def _loader_samples(trainer: Trainer, index: int) -> int | None:
+    """How many samples a validation loader gives at most in one pass, of all ranks; None if it does not say."""
+    loader, sizes = _validation_loader(trainer, index), []
+    with suppress(TypeError, AttributeError, NotImplementedError):
+        sizes.append(len(loader.dataset))
+    with suppress(TypeError, AttributeError, OverflowError):  # there may be no end to the batches
+        sizes.append(int(trainer.num_val_batches[index]) * loader.batch_size * trainer.world_size)
+    return min(sizes, default=None)
 
 
 def _shows_progress(trainer: Trainer) -> bool:

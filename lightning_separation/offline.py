@@ -19,9 +19,9 @@ from .capture.dataset_index import place
 from .capture.restore import unchanged
 from .capture.structures import first_tensor
 from .capture.targets import TargetFn
-from .checks import check_choice, check_positive
+from .checks import as_names, check_choice, shown
 from .records import Record
-from .settings import check_analyses, check_class_names, parse_bytes
+from .settings import check_analyses, check_cap, check_class_names, check_seed, check_target_fn, parse_bytes
 
 
 def analyze(
@@ -71,9 +71,14 @@ def analyze(
         >>> record.layers, record.counts.tolist()
         (['input'], [20, 20])
     """
-    check_positive(samples_per_class=samples_per_class, max_samples=max_samples)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network must be a torch.nn.Module, not {shown(network)}")
+    if not hasattr(dataloader, "__iter__") and not hasattr(dataloader, "__getitem__"):
+        raise ValueError(f"dataloader must give batches, not {shown(dataloader)}")
     check_choice("pooling", pooling, ("mean", "max"))
+    check_target_fn(target_fn)
     chosen = begun_anew(check_analyses(analyses))
+    patterns = as_names("layers", layers)
     notes: list[str] = []
 
     def report(subject: str, reason: str, *, harmless: bool = False) -> None:
@@ -82,16 +87,16 @@ def analyze(
 
     capture = Capture(
         network,
-        select_layers(network, layers),
+        select_layers(network, patterns),
         {"": network},
-        Sample(samples_per_class, max_samples),
+        Sample(check_cap("samples_per_class", samples_per_class), check_cap("max_samples", max_samples)),
         target_fn=target_fn,
         class_names=check_class_names(class_names),
         pooling=pooling,
         max_memory=parse_bytes(max_memory),
         report=report,
-        explicit=layers is not None,
-        seed=seed,
+        explicit=patterns is not None,
+        seed=check_seed(seed),
     )
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     modes = {module: module.training for module in network.modules()}

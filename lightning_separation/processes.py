@@ -21,8 +21,8 @@ _IN_PIECES = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy", "XLA
 class Processes:
     """The processes that train one network together; by default this one alone.
 
-    Every method but ``deal`` must be called by all of them, in the same order. An error in one is raised in all, so that
-    none waits for another that has given up.
+    Every method but ``deal`` must be called by all of them, in the same order. An error in one is raised in all, so
+    that none waits for another that has given up.
 
     Args:
         rank: Number of this process, from 0.

@@ -69,7 +69,8 @@ class Reports:
         message = f"{subject}: {reason}"
         if self._raises and not harmless:
             raise MonitorError(message)
-        self.notes.append(message)
+        if message not in self.notes:
+            self.notes.append(message)
         kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
         if kind not in self._said:
             self._said.add(kind)

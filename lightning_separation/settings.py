@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Real
+from typing import Any
 
 from torch import nn
 
 from .analyses import Ablation, Analysis, HenzePenrose, Significance
+from .checks import as_list, as_names, check_choice, check_integer, shown
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _PACKAGES = ("lightning-separation", "torch", "pytorch-lightning", "torchmetrics", "numpy", "scipy")
 
 
 def parse_bytes(size: str | int) -> int:
-    """Bytes of ``"2GB"``, ``"500 MiB"`` or a number.
+    """Bytes of ``"2GB"``, ``"500 MiB"`` or a number; at most what can be addressed.
 
     Raises:
         ValueError: If it is neither, or not positive.
@@ -25,43 +29,105 @@ def parse_bytes(size: str | int) -> int:
         >>> parse_bytes("1.5GB"), parse_bytes("2 KiB"), parse_bytes(100)
         (1500000000, 2048, 100)
     """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?)B?\s*", str(size).upper())
+    number = 0.0
     try:
-        number = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    except (ValueError, KeyError):
+        if isinstance(size, str):
+            match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?)B?\s*", size.upper())
+            number = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        elif isinstance(size, Real) and not isinstance(size, bool):
+            number = float(size)
+    except (ValueError, KeyError, OverflowError):
         number = 0.0
-    if number < 1:
-        raise ValueError(f'max_memory must be a positive size such as "2GB" or "500MiB", not {size!r}')
-    return int(number)
+    if not number >= 1:
+        raise ValueError(f'max_memory must be a positive size such as "2GB" or "500MiB", not {shown(size)}')
+    return int(min(number, sys.maxsize))
 
 
-def check_class_names(names: Sequence[str] | None) -> list[str] | None:
-    """Class names as a list; raise ValueError unless they differ."""
+def check_class_names(names: Iterable[Any] | None) -> list[str] | None:
+    """Class names as a list; numbers are names, too.
+
+    Raises:
+        ValueError: If they are no list in order, or two are the same.
+    """
     if names is None:
         return None
-    if isinstance(names, str) or len(set(names)) < len(names):
-        raise ValueError(f"class_names must be a list of different names, not {names!r}")
-    return [str(name) for name in names]
+    given = "a set" if isinstance(names, set | frozenset) else names
+    found = [str(name) for name in as_list("class_names", given, "names", lambda name: isinstance(name, str | Real))]
+    if twice := {name for name in found if found.count(name) > 1}:
+        raise ValueError(f"class_names must differ; there are two {shown(twice.pop())}")
+    return found
 
 
-def check_analyses(analyses: Sequence[Analysis] | None) -> list[Analysis]:
+def check_epochs(epochs: Iterable[int] | None) -> list[int] | None:
+    """Epochs in order, each once; raise ValueError unless there are some, counted from 0."""
+    if epochs is None:
+        return None
+    found = sorted({check_integer("each of epochs", epoch, 0) for epoch in as_list("epochs", epochs, "epochs")})
+    if not found:
+        raise ValueError("epochs names none; leave it out to analyse them all")
+    return found
+
+
+def check_splits(splits: str | Iterable[str]) -> tuple[str, ...]:
+    """Which data to analyse, each once; raise ValueError unless the validation's are among them."""
+    found = as_names("splits", splits) or []
+    for split in found:
+        check_choice("splits", split, ("val", "train"))
+    if "val" not in found:
+        raise ValueError(f'splits must have "val", whose pass over the data shows the network, not {shown(splits)}')
+    return tuple(dict.fromkeys(found))
+
+
+def check_target_fn(target_fn: Any) -> None:
+    """Raise ValueError unless it can be called, or is None or False."""
+    if not (target_fn is None or target_fn is False or callable(target_fn)):
+        raise ValueError(f"target_fn must be a function of a batch, None or False, not {shown(target_fn)}")
+
+
+def check_seed(seed: int) -> int:
+    """The seed as a plain integer; raise ValueError unless torch takes it."""
+    return check_integer("seed", seed, -(2**63), 2**64 - 1)
+
+
+def check_cap(name: str, value: int) -> int:
+    """A number of samples as a plain integer; raise ValueError unless it is positive."""
+    return check_integer(name, value, 1, sys.maxsize)
+
+
+def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
     """The analyses to run: the given, or the default ones.
 
     Raises:
-        ValueError: If one is not an analysis, or two have one name.
+        ValueError: If there is none, one is not an analysis, or two have one name.
     """
     if isinstance(analyses, Analysis):
-        raise ValueError(f"analyses must be a list, [{analyses!r}]")
-    chosen: list[Analysis] = [HenzePenrose(), Significance(), Ablation()] if analyses is None else list(analyses)
+        raise ValueError(f"analyses must be a list, [{shown(analyses)}]")
+    if analyses is None:
+        return [HenzePenrose(), Significance(), Ablation()]
+    chosen: list[Analysis] = as_list("analyses", analyses, "analyses")
+    if not chosen:
+        raise ValueError("analyses names none; leave it out for the usual ones")
     for analysis in chosen:
-        if isinstance(analysis, type) or not isinstance(analysis, Analysis):
-            raise ValueError(f"analyses: {analysis!r} has no name, needs_classes and compute(snapshot), or is a class")
+        if isinstance(analysis, type) or not isinstance(analysis, Analysis) or not callable(analysis.compute):
+            given = shown(analysis)
+            raise ValueError(f"analyses: {given} has no name, needs_classes and compute(snapshot), or is a class")
+        if not isinstance(analysis.name, str) or not analysis.name.strip():
+            raise ValueError(f"analyses: {shown(analysis)} is called {shown(analysis.name)}, which is no name")
+        if not isinstance(analysis.needs_classes, bool):
+            given = shown(analysis.needs_classes)
+            raise ValueError(f"analyses: needs_classes of {shown(analysis.name)} must be True or False, not {given}")
     names = [analysis.name for analysis in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(
             f"analyses: two are called {twice.pop()!r}, and findings are kept by name: use a second monitor"
         )
     return chosen
+
+
+def check_network(network: Any) -> None:
+    """Raise ValueError unless it is a module, the name of one, or None."""
+    if not (network is None or isinstance(network, str | nn.Module)):
+        raise ValueError(f"network must be a module or its name, not {shown(network)}")
 
 
 def find_network(root: nn.Module, network: str | nn.Module | None) -> dict[str, nn.Module] | None:
@@ -75,9 +141,9 @@ def find_network(root: nn.Module, network: str | nn.Module | None) -> dict[str, 
     modules = dict(root.named_modules())
     name = network if isinstance(network, str) else next((n for n, m in modules.items() if m is network), None)
     if name is None or name not in modules:
-        near = get_close_matches(str(network), list(modules), n=5, cutoff=0.4) if isinstance(network, str) else []
+        near = get_close_matches(network, list(modules), n=5, cutoff=0.4) if isinstance(network, str) else []
         hint = f"; nearest names: {', '.join(near)}" if near else ""
-        raise ValueError(f"network: {root.__class__.__name__} has no submodule {network!r}{hint}")
+        raise ValueError(f"network: {root.__class__.__name__} has no submodule {shown(network)}{hint}")
     return {name: modules[name]}
 
 

@@ -13,13 +13,16 @@ from ..capture import Snapshot
 from ..capture.structures import output_tensor
 from ..checks import check_choice, check_positive, check_share
 from ..errors import MonitorError
-from ..interventions.ablation import AblationDeltas, UnitAblation
+from ..interventions.ablation import AblationDeltas, UnitAblation, exact_counts
 from ..interventions.batches import Batch
+from ..interventions.clean_run import NUM_CLEAN_RUNS
 from ..interventions.outcomes import Outcome, Readout, relative_error
 from ..interventions.patching import Named
+from ..interventions.screening import NUM_BACKWARDS
 from ..progress import progress
 from ..records import Findings
 from .base import Dealt, LayerChoice, reason_of
+from .cost import Facts, Forwards
 from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import names_in_network, sample_batches
 from .unit_groups import can_be_removed
@@ -103,6 +106,14 @@ class Ablation(LayerChoice, Dealt):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer but the input; of one that runs several times all calls at once."""
         return can_be_removed(layer)
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """Behind a layer for each unit; of all to check, to record, to check the record and, if screened, to rank."""
+        sizes = {layer: facts.units[layer] for layer in self.chosen(facts.one)}
+        exact = sum(exact_counts(sizes, self.screen or 1.0, self.max_forwards).values())
+        screened, some = exact < sum(sizes.values()), facts.some(self.max_samples)
+        rows = facts.rows_to_check + (NUM_CLEAN_RUNS + screened) * some
+        return Forwards(facts.runs(rows), exact, some, NUM_BACKWARDS * screened)
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Ablate every unit of every chosen layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from ..capture import INPUT, Snapshot
 from ..capture.targets import NO_TARGET
-from ..checks import check_positive
+from ..checks import as_names, check_positive
 from ..errors import MonitorError
+from ..listing import listed
 from ..records import Findings
 
 T = TypeVar("T")
@@ -83,6 +85,7 @@ class LayerChoice:
     name: ClassVar[str]  # of the analysis
 
     def __post_init__(self) -> None:
+        self.layers = as_names("layers", self.layers)
         if self.every_n_epochs is not None:
             check_positive(every_n_epochs=self.every_n_epochs)
 
@@ -97,10 +100,9 @@ class LayerChoice:
             snapshot.report(self.name, "there is no layer of the kind that it looks at", harmless=True)
         if self.layers is None:
             return layers
-        patterns = [self.layers] if isinstance(self.layers, str) else self.layers
-        chosen = [layer for layer in layers if any(layer == p or fnmatchcase(layer, p) for p in patterns)]
+        chosen = [layer for layer in layers if any(layer == p or fnmatchcase(layer, p) for p in self.layers)]
         if layers and not chosen:
-            snapshot.report(self.name, f"layers={patterns} fit none of {', '.join(layers)}")
+            snapshot.report(self.name, f"layers={self.layers} fit none of {', '.join(layers)}")
         return chosen
 
 
@@ -150,13 +152,16 @@ class LayerAnalysis(LayerChoice, Dealt, ABC):
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
         found = {}
+        failed: dict[str, list[str]] = defaultdict(list)  # layers by the reason
         for layer in snapshot.processes.deal(self.chosen(snapshot)):
             try:
                 found[layer] = self._of_input.once(layer, snapshot, partial(self.measure, layer, snapshot))
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
-                snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+                failed[reason_of(error)].append(layer)
+        for reason, layers in failed.items():
+            snapshot.report(listed(layers), f"{self.name}: {reason}")
         return Findings(self.axes, found)
 
     @property
@@ -200,10 +205,9 @@ def large_enough(snapshot: Snapshot, fewest: int, name: str, kind: str) -> Tenso
     counts = zip(snapshot.class_names, snapshot.counts.tolist(), strict=True)
     few = [f"{name} ({count})" for name, count in counts if count < fewest]
     if few:
-        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-        classes = f"class{'es' * (len(few) > 1)} {', '.join(few[:10])}{more}"
+        classes = f"class{'es' * (len(few) > 1)} {listed(few, 10)}"
         snapshot.report(name, f"{classes} left out of {kind}: fewer than {fewest} samples")
     if int(kept.sum()) < 2:
-        seen = ", ".join(snapshot.class_names)
+        seen = listed(snapshot.class_names, 10)
         snapshot.report(name, f"{kind} need two classes with {fewest} samples; seen: {seen}")
     return kept

@@ -17,6 +17,7 @@ from ..interventions.clean_run import CleanRun
 from ..interventions.outcomes import IGNORED, readout_of
 from ..records import ALL_LAYERS, Findings
 from .base import reason_of
+from .cost import Facts, Forwards
 from .objective import find_objective
 from .rerun import sample_batches
 
@@ -58,6 +59,10 @@ class Confusion:
     def axes(self) -> Mapping[str, Sequence[str]]:
         """Quantities and their axes."""
         return {"confusion": ("class", "class"), "accuracy": ()}
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """To check that the network gives the same again, and on all samples."""
+        return Forwards(facts.runs(facts.rows_to_check + facts.samples))
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Run the network on the sample and count."""

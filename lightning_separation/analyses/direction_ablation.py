@@ -12,10 +12,11 @@ from torch import Tensor
 from ..capture import Snapshot
 from ..checks import check_choice, check_positive
 from ..errors import MonitorError
-from ..interventions.clean_run import CleanRun
+from ..interventions.clean_run import NUM_CLEAN_RUNS, CleanRun
 from ..interventions.directions import (
     DirectionSearch,
     class_mean_directions,
+    num_searched,
     principal_directions,
     random_directions,
     without_directions,
@@ -24,6 +25,7 @@ from ..interventions.outcomes import Comparison, Readout, readout_of
 from ..interventions.patching import as_tensor, described, unit_vector
 from ..records import DIRECTION_KINDS, Findings
 from .base import LayerAnalysis
+from .cost import Facts, Forwards
 from .objective import find_objective
 from .rerun import names_in_network, private_generator, sample_batches
 from .unit_groups import can_be_removed
@@ -76,12 +78,12 @@ class DirectionAblation(LayerAnalysis):
         if isinstance(self.directions, Mapping):
             if not self.directions:
                 raise ValueError("directions are given for no layer")
-            for layer in self.directions:
-                self._given(layer)
+            self.directions = {layer: self._given(layer) for layer in self.directions}
             return
         if not isinstance(self.directions, Sequence) or not self.directions:
             given = "none" if isinstance(self.directions, Sequence) else described(self.directions)
             raise ValueError(f"directions must be one or several of {_CHOICES}, or tensors by layer, not {given}")
+        self.directions = self._kinds  # a list of its own
         for kind in self._kinds:
             check_choice("directions", kind, get_args(Kind))
         if twice := [kind for kind in get_args(Kind) if self._kinds.count(kind) > 1]:
@@ -111,6 +113,14 @@ class DirectionAblation(LayerAnalysis):
                 self.name, f"directions are given for {', '.join(missing)}, but looked at are {', '.join(there[:20])}"
             )
         return chosen
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """To check; then of each layer to record, and behind it for each direction; the search climbs beside that."""
+        layers, some = self.chosen(facts.one), facts.some(self.max_samples)
+        climbs = _RESTARTS * _STEPS * ("search" in self._kinds)
+        per_layer = facts.rows_to_check - facts.samples + (NUM_CLEAN_RUNS + climbs) * some
+        parts = sum(self._num_directions(layer, facts) for layer in layers)
+        return Forwards(facts.runs(facts.samples + len(layers) * per_layer), parts, some, len(layers) * climbs)
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Remove directions from one chosen layer after the other."""
@@ -165,10 +175,22 @@ class DirectionAblation(LayerAnalysis):
         }
 
     @property
-    def _kinds(self) -> list[str]:
+    def _kinds(self) -> list[Kind]:
         if isinstance(self.directions, Mapping):
             return []
         return [self.directions] if isinstance(self.directions, str) else list(self.directions)
+
+    def _num_directions(self, layer: str, facts: Facts) -> int:
+        """At most so many are removed from a layer, those that the search tries among them."""
+        width, pairs = facts.units[layer], facts.classes * (facts.classes - 1) // 2
+        numbers = {
+            "random": self.count,
+            "principal": min(self.count, width),
+            "class_means": min(self.count, pairs),
+            "search": num_searched(width, self.count, _RESTARTS, _STEPS) + 1,
+        }
+        given = len(self._given(layer)) if isinstance(self.directions, Mapping) else 0
+        return given + sum(numbers[kind] for kind in self._kinds)
 
     def _given(self, layer: str) -> Tensor:
         """The user's directions of a layer at length 1, ``[k, U]`` float64.

@@ -19,6 +19,7 @@ from ..interventions.batches import Batch
 from ..interventions.gate import chosen_input
 from ..records import Findings
 from .base import LayerChoice, reason_of
+from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .layer_information import evenly_spaced
 from .named_features import check_feature_names, feature_labels
@@ -89,7 +90,7 @@ class FeatureInformation(LayerChoice):
         check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pooling", self.pooling, get_args(Pooling))
-        check_feature_names(self.feature_names)
+        self.feature_names = check_feature_names(self.feature_names)
         self._run_bins = RunBins(self.bins, self.edges)
 
     @property
@@ -114,6 +115,11 @@ class FeatureInformation(LayerChoice):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer but the input itself."""
         return layer != INPUT
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """To find the linear layers that are given the features, and where the others have from what they are given."""
+        linear = linear_layers(facts.one)
+        return Forwards(1 + bool(linear), backwards=2 * len(linear))
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer."""

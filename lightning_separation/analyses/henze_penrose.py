@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from ..capture import Snapshot
+from ..checks import check_choice, check_positive
 from ..comparison import jackknife_mean
 from ..functional import bayes_error_bounds, friedman_rafsky, generalized_henze_penrose
 from ..functional._forest import TooFewTreesError
 from ..functional._points import Distance
 from ..records import Findings
 from .base import LayerAnalysis, large_enough
+from .cost import Facts, Forwards
 
 FEWEST_SAMPLES = 5
 
@@ -56,13 +58,11 @@ class HenzePenrose(LayerAnalysis):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.distance not in get_args(Distance):
-            raise ValueError(f"distance must be one of {get_args(Distance)}, not {self.distance!r}")
-        if self.multiclass not in ("pairwise", "global"):
-            raise ValueError(f'multiclass must be "pairwise" or "global", not {self.multiclass!r}')
-        most = 1 if self.multiclass == "global" else self.num_trees
-        if not isinstance(self.num_trees, int) or not 1 <= self.num_trees <= most:
-            raise ValueError(f"num_trees must be at least 1, and 1 for a global tree, not {self.num_trees}")
+        check_choice("distance", self.distance, get_args(Distance))
+        check_choice("multiclass", self.multiclass, ("pairwise", "global"))
+        check_positive(num_trees=self.num_trees)
+        if self.multiclass == "global" and self.num_trees > 1:
+            raise ValueError(f"num_trees must be 1 for a global tree, not {self.num_trees}")
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
@@ -73,6 +73,10 @@ class HenzePenrose(LayerAnalysis):
         separation = [f"separation{of}" for of in ("", "_error", "_min", "_max")]
         numbers = [*separation, "bayes_error_lower", "bayes_error"]
         return {**dict.fromkeys(pairs, ("pair",)), **dict.fromkeys(numbers, ())}
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer, if at least two classes have enough samples."""

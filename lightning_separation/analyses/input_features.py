@@ -18,6 +18,7 @@ from ..errors import MonitorError
 from ..functional import class_selectivity
 from ..records import Findings
 from .base import LayerChoice, reason_of
+from .cost import Facts, Forwards
 from .named_features import check_feature_names, feature_labels
 
 _MOST_CELLS = 200_000  # gradients of single units kept for one layer
@@ -72,7 +73,7 @@ class InputFeatures(LayerChoice):
         check_positive(max_units=self.max_units)
         check_number("threshold", self.threshold)
         check_choice("pooling", self.pooling, get_args(Pooling))
-        check_feature_names(self.feature_names)
+        self.feature_names = check_feature_names(self.feature_names)
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
@@ -90,6 +91,11 @@ class InputFeatures(LayerChoice):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer but the input itself."""
         return layer != INPUT
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """For the predictions and for the gradients; back for each layer and each unit kept."""
+        kept = min(self.max_units, _MOST_CELLS // max(1, facts.one.activations(INPUT).numel() * facts.classes))
+        return Forwards(2, backwards=sum(1 + min(kept, facts.units[layer]) for layer in self.chosen(facts.one)))
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Run the network again, and back from every chosen layer."""

@@ -14,6 +14,7 @@ from ..functional import tree_neighbours
 from ..functional._points import Distance
 from ..records import ALL_LAYERS, Findings
 from .base import LayerAnalysis
+from .cost import Facts, Forwards
 from .finite_units import finite_rows
 
 
@@ -59,6 +60,10 @@ class LabelSuspects(LayerAnalysis):
         """Quantities and their axes."""
         samples = ("cross_share", "neighbour_class", "sample_index", "sample_class")
         return {**dict.fromkeys(samples, ("sample",)), "suspect_fraction": ()}
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Look at every chosen layer, if there are two classes."""

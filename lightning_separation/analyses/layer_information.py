@@ -19,6 +19,7 @@ from ..functional._bins import Correction
 from ..functional.pooled_information import Pairing
 from ..records import Findings
 from .base import LayerChoice, OfInput, reason_of
+from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .run_bins import Edges, RunBins, check_bins, check_edges
 from .shared_information import shared_information
@@ -106,6 +107,10 @@ class LayerInformation(LayerChoice):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them over; of an empty state: begin anew."""
         self._run_bins.load_state_dict(state)
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer, and each with the one before."""

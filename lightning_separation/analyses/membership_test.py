@@ -15,6 +15,7 @@ from ..functional import false_discovery_control, membership_test
 from ..functional._points import Distance
 from ..records import Findings
 from .base import LayerAnalysis, OfInput
+from .cost import Facts, Forwards
 from .henze_penrose import FEWEST_SAMPLES
 from .rerun import private_generator
 
@@ -70,6 +71,10 @@ class MembershipTest(LayerAnalysis):
     def axes(self) -> Mapping[str, Sequence[str]]:
         """Quantities and their axes."""
         return dict.fromkeys(("gap", "p_value", "q_value"), ())
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Test every chosen layer of a training sample; of a validation sample nothing."""

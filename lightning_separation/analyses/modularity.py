@@ -12,12 +12,14 @@ from torch import Tensor
 
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
-from ..checks import check_choice, check_positive
+from ..checks import check_choice, check_positive, shown
 from ..errors import MonitorError
 from ..functional import ModuleComparisons, find_modules, modularity, module_comparisons, mutual_information
 from ..functional.pooled_information import Pairing
+from ..interventions.patching import as_tensor
 from ..records import Findings
 from .base import LayerChoice, OfInput, reason_of
+from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .halves import second_half
 from .layer_information import evenly_spaced
@@ -100,7 +102,9 @@ class Modularity(LayerChoice):
         check_edges(self.edges)
         check_choice("pairing", self.pairing, get_args(Pairing))
         check_choice("pooling", self.pooling, get_args(Pooling))
-        if not isinstance(self.modules, Mapping):
+        if isinstance(self.modules, Mapping):
+            self.modules = {layer: _given(f"modules of {layer}", some) for layer, some in self.modules.items()}
+        else:
             check_choice("modules", self.modules, get_args(How))
         self._run_bins = RunBins(self.bins, self.edges)
 
@@ -126,6 +130,10 @@ class Modularity(LayerChoice):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer, or those whose modules are given."""
         return not isinstance(self.modules, Mapping) or layer in self.modules
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Find and measure the modules of every chosen layer, and each with the layer before."""
@@ -253,6 +261,14 @@ def _varying(units: Tensor) -> Tensor:
     """Which units do not have the same value for every sample, nor NaN or infinite ones, ``[k]`` int64."""
     low, high = units.aminmax(dim=0)
     return ((low < high) & low.isfinite() & high.isfinite()).nonzero().squeeze(1)
+
+
+def _given(name: str, modules: Any) -> list[int]:
+    """The module of each unit, as a list of its own; raise ValueError with the name for what is none."""
+    numbers = as_tensor(name, modules)
+    if numbers.ndim != 1 or numbers.is_floating_point():
+        raise ValueError(f"{name} must be one integer for each unit, not {shown(modules)}")
+    return [int(number) for number in numbers.tolist()]
 
 
 @dataclass

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 from ..capture import Snapshot
+from ..checks import as_list
 
 
-def check_feature_names(names: Sequence[str] | None) -> None:
-    """Raise ValueError for a single text where a list of names is meant."""
-    if isinstance(names, str):
-        raise ValueError(f"feature_names must be a list of names, not {names!r}")
+def check_feature_names(names: Sequence[str] | None) -> list[str] | None:
+    """A list of its own of the names, where there are any; raise ValueError for what is no list, such as a text."""
+    if names is None:
+        return None
+    return [str(name) for name in as_list("feature_names", names, "names", lambda name: isinstance(name, str | Real))]
 
 
 def feature_labels(names: Sequence[str] | None, num: int, analysis: str, snapshot: Snapshot) -> dict[str, list[str]]:
@@ -20,4 +23,4 @@ def feature_labels(names: Sequence[str] | None, num: int, analysis: str, snapsho
     if len(names) != num:
         snapshot.report(analysis, f"{len(names)} feature_names for {num} features; numbers are shown")
         return {}
-    return {"feature": [str(name) for name in names]}
+    return {"feature": list(names)}

@@ -17,6 +17,7 @@ from ..functional import henze_penrose_divergence
 from ..functional.kolmogorov_smirnov import kolmogorov_smirnov_distance
 from ..records import Findings
 from .base import LayerChoice, large_enough, reason_of
+from .cost import Facts, Forwards
 from .henze_penrose import FEWEST_SAMPLES
 from .unit_groups import TooFewUnitsError, can_be_removed, draw_groups, significant_units, without
 
@@ -79,6 +80,15 @@ class NextLayerEffect(LayerChoice):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer but the input and the last; of one that runs several times all at once."""
         return can_be_removed(layer) and layer != snapshot.layers[-1]
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """To check, then for each group of layers that fits into memory: as they are, and behind each without units."""
+        layers, held = self.chosen(facts.one), facts.need(facts.held)
+
+        def runs(layer: str, start: int) -> int:
+            return len(facts.groups(facts.layers[facts.layers.index(layer) + start :], held))
+
+        return Forwards(1 + runs(layers[0], 0) + 2 * sum(runs(layer, 1) for layer in layers)) if layers else Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Remove units of every chosen layer and measure the layers behind."""

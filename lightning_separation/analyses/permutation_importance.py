@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import ClassVar, Literal, get_args
@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
-from ..checks import check_choice, check_positive
+from ..checks import as_list, check_choice, check_positive, shown
 from ..errors import MonitorError
 from ..functional import correlated_features
+from ..interventions.clean_run import NUM_CLEAN_RUNS
 from ..interventions.gate import chosen_input
 from ..interventions.permutation import FeaturePermutation
 from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
+from .cost import Facts, Forwards
 from .named_features import check_feature_names, feature_labels
 from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import private_generator, sample_batches
@@ -90,12 +92,13 @@ class PermutationImportance(LayerChoice):
         super().__post_init__()
         check_positive(repeats=self.repeats, max_samples=self.max_samples, max_forwards=self.max_forwards)
         check_choice("objective", self.objective, get_args(Wanted))
-        check_feature_names(self.feature_names)
-        named = isinstance(self.groups, Mapping) and all(
-            isinstance(group, Iterable) and not isinstance(group, str) for group in self.groups.values()
-        )
-        if self.groups is not None and self.groups != "correlated" and not (named and self.groups):
-            raise ValueError(f'groups must be "correlated" or lists of features by name, not {self.groups!r}')
+        self.feature_names = check_feature_names(self.feature_names)
+        if isinstance(self.groups, Mapping) and self.groups:
+            self.groups = {str(name): as_list("groups", group, "features") for name, group in self.groups.items()}
+        elif self.groups is not None and not (isinstance(self.groups, str) and self.groups == "correlated"):
+            raise ValueError(f'groups must be "correlated" or lists of features by name, not {shown(self.groups)}')
+        if isinstance(self.argument, bool) or not (self.argument is None or isinstance(self.argument, str | Integral)):
+            raise ValueError(f"argument must be the name or the position of an input, not {shown(self.argument)}")
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:
@@ -113,6 +116,16 @@ class PermutationImportance(LayerChoice):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """The input alone."""
         return layer == INPUT
+
+    def forwards(self, facts: Facts) -> Forwards | None:
+        """For each feature and repeat, and to check; not known of another input than the first."""
+        named = isinstance(self.groups, Mapping)
+        num = len(self.groups or ()) if named else facts.units.get(INPUT) if self.argument is None else None
+        if num is None:
+            return None
+        some = facts.some(self.max_samples)
+        rows = facts.rows_to_check + NUM_CLEAN_RUNS * some
+        return Forwards(facts.runs(rows), num * min(self.repeats, self.max_forwards // num), some)
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Shuffle every feature or group of the input."""

@@ -12,6 +12,7 @@ from ..capture import Snapshot
 from ..functional import principal_components
 from ..records import ALL_LAYERS, Findings
 from .base import LayerAnalysis
+from .cost import Facts, Forwards
 from .finite_units import finite_rows
 
 
@@ -49,6 +50,10 @@ class PrincipalComponents(LayerAnalysis):
             "explained_variance_ratio": ("component",),
             "sample_class": ("sample",),
         }
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Project every chosen layer."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_number
+from ..checks import check_choice, check_integer, check_number, shown
 from ..functional import bin_edges
 
 Edges = Literal["run", "epoch"] | tuple[float, float]
 """Where bins lie: between the ends of the run's first analysed validation, of each one's own, or of a given range."""
+
+_MOST_BINS = 4096  # the square of which is the work on a pair of units
 
 
 def check_edges(edges: Edges) -> None:
@@ -21,16 +22,15 @@ def check_edges(edges: Edges) -> None:
         check_choice("edges", edges, ("run", "epoch"))
         return
     if not isinstance(edges, list | tuple) or len(edges) != 2:
-        raise ValueError(f"edges must be 'run', 'epoch' or a range such as (-1.0, 1.0), not {edges!r}")
+        raise ValueError(f"edges must be 'run', 'epoch' or a range such as (-1.0, 1.0), not {shown(edges)}")
     low, high = edges
     check_number("edges", low)
     check_number("edges", high, low)
 
 
 def check_bins(bins: int) -> None:
-    """Raise ValueError unless there are at least two: a single bin says nothing."""
-    if isinstance(bins, bool) or not isinstance(bins, Integral) or bins < 2:
-        raise ValueError(f"bins must be an integer of at least 2, not {bins!r}")
+    """Raise ValueError unless there are at least two: a single bin says nothing. Nor do more than samples."""
+    check_integer("bins", bins, 2, _MOST_BINS)
 
 
 class RunBins:

@@ -14,6 +14,7 @@ from ..capture.buffers import Pooling
 from ..checks import check_choice, check_number
 from ..functional import class_selectivity
 from .base import LayerAnalysis
+from .cost import Facts, Forwards
 
 
 @dataclass
@@ -51,6 +52,10 @@ class Selectivity(LayerAnalysis):
         """Quantities and their axes."""
         both = dict.fromkeys(("active_fraction", "mean", "std"), ("unit", "class"))
         return {**both, "kl": ("unit",), "preferred_class": ("unit",), "class_divergence": ()}
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The selectivity of one layer's units."""

@@ -21,6 +21,7 @@ from ..functional.neuron_significance import NeuronTests, significance
 from ..functional.shapiro_wilk import pooled_normality
 from ..records import Findings
 from .base import LayerAnalysis, large_enough
+from .cost import Facts, Forwards
 from .selectivity import preferred_class
 
 FEWEST_SAMPLES = 3
@@ -85,6 +86,10 @@ class Significance(LayerAnalysis):
             "example_histogram": ("example", "class", "bin"),
             "example_edges": ("example", "edge"),
         }
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """None: it only looks."""
+        return Forwards()
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer; say which classes are too small."""

@@ -14,7 +14,8 @@ from ..checks import check_positive
 from ..functional import unit_activations, weight_contributions
 from ..records import Findings
 from .base import LayerAnalysis
-from .sources import NOWHERE, Source, linear_sources
+from .cost import Facts, Forwards
+from .sources import NOWHERE, Source, linear_layers, linear_sources
 
 _MOST_CELLS = 4_000_000  # contributions worked out at a time
 _MOST_DRAWN = 20_000  # contributions of a layer that a picture can do something with
@@ -72,6 +73,11 @@ class WeightContributions(LayerAnalysis):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Whether the layer is linear."""
         return isinstance(snapshot.module(layer), nn.Linear)
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """To find where linear layers have from what they are given, and what that is for each of them."""
+        linear = linear_layers(facts.one)
+        return Forwards(bool(linear) + len(self.chosen(facts.one)), backwards=2 * len(linear))
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""

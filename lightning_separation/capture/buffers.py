@@ -65,7 +65,7 @@ class RowBuffer:
         """Copy rows ``[r, ...]``; nothing of their memory is kept.
 
         Raises:
-            ValueError: If the number of axes differs from that of earlier rows.
+            ValueError: If the number of axes differs from that of earlier rows, or every axis does.
         """
         if self._data is not None:
             rows = self._fit(rows)
@@ -87,7 +87,8 @@ class RowBuffer:
         differ = tuple(axis for axis in range(1, rows.ndim) if rows.shape[axis] != held.shape[axis])
         if differ:
             if len(differ) == rows.ndim - 1:
-                raise ValueError(f"its output has shape {tuple(rows.shape)} after {tuple(held.shape)}")
+                shapes = f"{tuple(held.shape[1:])} and {tuple(rows.shape[1:])}"
+                raise ValueError(f"its rows have shapes {shapes}: no axis in common to compare them along")
             self.pool([self._axes_left(rows.ndim)[axis - 1] for axis in differ])
             rows = self._pool(rows, differ)
         return rows
@@ -99,4 +100,7 @@ class RowBuffer:
     def _pool(self, rows: Tensor, axes: tuple[int, ...]) -> Tensor:
         if not axes:
             return rows
-        return rows.amax(axes) if self._pooling == "max" else rows.float().mean(axes).to(rows.dtype)
+        if self._pooling == "max":
+            return rows.amax(axes)
+        mean = (rows if rows.dtype == torch.float64 else rows.float()).mean(axes)
+        return mean.to(rows.dtype) if rows.is_floating_point() else mean

@@ -196,20 +196,23 @@ class Capture:
             labels = self.sample.labels = None
         self.sample.no_classes = "" if labels is not None else self.sample.no_classes or self._no_classes
         self._check_same_samples(labels, len(seen.positions))
-        return Snapshot(
-            recorder,
-            labels,
-            self._names(labels),
-            forward_context,
-            self.report,
-            self.explicit,
-            self.seed,
-            shows_progress,
-            no_classes=self.sample.no_classes,
-            values=seen.values if labels is None else None,
-            positions=torch.tensor(seen.positions, dtype=torch.int64),
-            split=self.split,
-            processes=self.processes,
+        names = self._names(labels)
+        return self.processes.agree(
+            lambda: Snapshot(
+                recorder,
+                labels,
+                names,
+                forward_context,
+                self.report,
+                self.explicit,
+                self.seed,
+                shows_progress,
+                no_classes=self.sample.no_classes,
+                values=seen.values if labels is None else None,
+                positions=torch.tensor(seen.positions, dtype=torch.int64),
+                split=self.split,
+                processes=self.processes,
+            )
         )
 
     def _batch_target(self, batch: Any) -> Tensor | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 
@@ -26,7 +27,7 @@ def select_layers(
         root: The module whose names count.
         patterns: Names or glob patterns; ``"input"``, which is always there, may be among them. None takes every
             module in ``network`` without submodules that computes something: no dropout, identity, flatten, container,
-            loss or metric.
+            loss or metric. A TorchScript module counts as one without: its parts call each other without hooks.
         network: Where to look when there are no patterns; None is ``root``.
 
     Raises:
@@ -52,6 +53,10 @@ def select_layers(
     return chosen
 
 
+# Module's own methods: of a TorchScript module they are hidden, but its calls from Python run the hooks as any other's.
+add_hook, add_pre_hook = nn.Module.register_forward_hook, nn.Module.register_forward_pre_hook
+
+
 def ancestors(root: nn.Module, name: str) -> list[nn.Module]:
     """The modules around a module and itself, from the outermost in."""
     modules = [root]
@@ -61,8 +66,13 @@ def ancestors(root: nn.Module, name: str) -> list[nn.Module]:
 
 
 def is_helper(root: nn.Module, name: str) -> bool:
-    """Whether the module of that name is, or is part of, a loss, a metric or a parametrization of weights."""
-    return ".parametrizations." in f".{name}." or any(_is_loss_or_metric(m) for m in ancestors(root, name))
+    """Whether the module of that name is, or is part of, a loss, metric or parametrization, or inside TorchScript."""
+    *around, module = ancestors(root, name)
+    return (
+        ".parametrizations." in f".{name}."
+        or any(isinstance(m, torch.jit.ScriptModule) for m in around)
+        or any(_is_loss_or_metric(m) for m in (*around, module))
+    )
 
 
 def _is_loss_or_metric(module: nn.Module) -> bool:
@@ -74,7 +84,7 @@ def _computes(root: nn.Module, name: str, module: nn.Module) -> bool:
     # The parts of an attention module are used without being called.
     inside_attention = any(isinstance(m, nn.MultiheadAttention) for m in ancestors(root, name)[:-1])
     parts = [part for part, _ in module.named_children() if part != "parametrizations"]
-    is_leaf = not parts or isinstance(module, nn.MultiheadAttention)
+    is_leaf = not parts or isinstance(module, nn.MultiheadAttention | torch.jit.ScriptModule)
     return is_leaf and not inside_attention and not isinstance(module, _NO_LAYER)
 
 

@@ -34,6 +34,11 @@ def fingerprint(value: Any) -> bytes:
     return digest.digest()
 
 
+def same_sizes(before: Tensor, after: Tensor) -> bool:
+    """Whether weights have the same sizes, to the last bit; those that are not numbers are alike."""
+    return before.shape == after.shape and bool(((before == after) | (before.isnan() & after.isnan())).all())
+
+
 def excerpt(returned: Any, size: int, rows: Tensor | None = None) -> Tensor:
     """A part of what a network returned for each sample, ``[rows, at most 64]``; empty if it returned no such thing.
 

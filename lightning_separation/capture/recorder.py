@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .buffers import Pooling, RowBuffer
 from .layers import ancestors, is_helper
 from .recognition import excerpt, weights_sizes
 from .structures import first_tensor, map_tensors
+from .watching import Handle, is_compiled_in_place, watch
 
 
 class Report(Protocol):
@@ -21,6 +21,10 @@ class Report(Protocol):
 
     def __call__(self, subject: str, reason: str, *, harmless: bool = False) -> None:
         """Report."""
+
+
+class NoRowsError(ValueError):
+    """What a layer makes is not of the samples, as embeddings of positions are: nothing is wrong with it."""
 
 
 class Call(NamedTuple):
@@ -98,8 +102,8 @@ class Recorder:
         self._keep_calls = keep_calls
         self._wrapped, self._in_step = wrapped, True
         self.report = report
-        self._handles: list[RemovableHandle] = []
-        self._finders: list[RemovableHandle] = []
+        self._handles: list[Handle] = []
+        self._finders: list[Handle] = []
         self._rows: Tensor | None = None
         self._size = 0
         self._depth = 0  # of calls of networks within each other
@@ -110,7 +114,7 @@ class Recorder:
         """Register the hooks; ``everywhere`` also where one changes how the layer computes."""
         for name, module in self.layers.items():
             if everywhere or not changes_when_hooked(self.root, name):
-                self._handles.append(module.register_forward_hook(self._keeper(name)))
+                self._handles += watch(module, after=self._keeper(name))
         if self._find_networks:
             for name, module in self.root.named_modules():
                 if not is_helper(self.root, name) and not changes_when_hooked(self.root, name):
@@ -158,6 +162,7 @@ class Recorder:
             for handle in self._finders:
                 handle.remove()
             self._finders, self._find_networks = [], False
+            self._keep_outermost()
             for name, module in self.networks.items():
                 self._handles += self._watch(name, module)
 
@@ -174,7 +179,21 @@ class Recorder:
         while self.buffers and self.call_bytes + sum(b.nbytes for b in self.buffers.values()) > self.budget:
             self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
 
-    def _watch(self, name: str, module: nn.Module) -> list[RemovableHandle]:
+    def _keep_outermost(self) -> None:
+        """Of networks inside one another that the step calls, the outermost counts."""
+        inside = [
+            name for name in self.networks if any(m in self.networks.values() for m in ancestors(self.root, name)[:-1])
+        ]
+        for name in inside:
+            del self.networks[name]
+            self.outputs[-1].pop(name, None)
+            self.call_bytes -= _nbytes(self.calls[-1].pop(name))
+        if inside:  # which of them made what the layers kept is not known: they are computed again
+            self.detach()
+            for kept in (self.order, self.buffers, self.row_bytes, self.num_axes):
+                kept.clear()
+
+    def _watch(self, name: str, module: nn.Module) -> list[Handle]:
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self._rows is None:
                 return
@@ -206,7 +225,7 @@ class Recorder:
                     self.outputs[-1][name] = excerpt(output, self._size, self._rows)
                 self._open = None
 
-        return [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
+        return watch(module, enter, leave)
 
     def _keeper(self, name: str) -> Callable[..., None]:
         axis = batch_axis(self.root, name)
@@ -225,7 +244,7 @@ class Recorder:
             except Exception as error:  # whatever it is, it must not end the user's validation
                 self._drop(key)
                 self.failed.add(key)
-                self.report(key, str(error))
+                self.report(key, str(error), harmless=isinstance(error, NoRowsError))
 
         return keep
 
@@ -258,22 +277,28 @@ def take_rows(value: Any, rows: Tensor, size: int) -> Any:
 
     def take(tensor: Tensor) -> Tensor:
         has_rows = tensor.ndim > 0 and len(tensor) == size
-        return tensor.detach().index_select(0, rows.to(tensor.device)) if has_rows else tensor
+        return _rows(tensor.detach(), rows.to(tensor.device)) if has_rows else tensor
 
     return map_tensors(take, value)
 
 
+def _rows(tensor: Tensor, rows: Tensor) -> Tensor:
+    if tensor.layout in (torch.strided, torch.sparse_coo):
+        return tensor.index_select(0, rows)
+    return tensor.to_sparse_coo().index_select(0, rows).to_sparse(layout=tensor.layout)
+
+
 def _nbytes(value: Any) -> int:
-    """Memory of the tensors in a structure."""
+    """Memory of the tensors in a structure; of sparse ones what they will need as features."""
     if isinstance(value, Tensor):
-        return value.nbytes
+        return value.numel() * value.element_size()
     if isinstance(value, Mapping):
         value = list(value.values())
     return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+    return type(module).__name__ == "OptimizedModule" or is_compiled_in_place(module)
 
 
 def batch_axis(root: nn.Module, name: str) -> int:
@@ -303,7 +328,7 @@ def rows_of(output: Any, axis: int, size: int) -> Tensor:
     if tensor.ndim == 3 and axis == 1:
         tensor = tensor.transpose(0, 1)
     if tensor.ndim == 0 or len(tensor) != size:
-        raise ValueError(f"its output has shape {tuple(tensor.shape)}, not one row for each of the {size} samples")
+        raise NoRowsError(f"its output has shape {tuple(tensor.shape)}, not one row for each of the {size} samples")
     if tensor.ndim > 1 and tensor[0].numel() == 0:
         raise ValueError(f"its output has shape {tuple(tensor.shape)}: no units")
     return tensor

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from .layers import add_hook, add_pre_hook
 from .recorder import Recorder, batch_axis, rows_of
 from .restore import unchanged
 from .structures import first_tensor, map_tensors
@@ -125,7 +126,7 @@ def _watched(
             made[key()] = rows_of(output, axis, size).clone()
             return None
 
-        return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+        return [add_pre_hook(module, before, with_kwargs=True), add_hook(module, after)]
 
     handles = [
         handle for name in {recorder.order[layer] for layer in layers} for handle in watch(name, recorder.layers[name])

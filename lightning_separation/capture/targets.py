@@ -25,8 +25,8 @@ def batch_target(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Ten
 
     Args:
         batch: As the DataLoader gives it.
-        target_fn: Gets the target out of the batch. None takes the second element of a tuple or list, or the key y,
-            label(s) or target(s) of a mapping; False means that there is none.
+        target_fn: Gets the target out of the batch. None takes the key y, label(s) or target(s) of a mapping, or the
+            attribute of that name, else the second element of a tuple or list; False means that there is none.
 
     Raises:
         NoClassesError: If there is no target.
@@ -38,19 +38,18 @@ def batch_target(batch: Any, target_fn: TargetFn | Literal[False] | None) -> Ten
             target = target_fn(batch)
         except Exception as error:  # the user's own function
             raise NoClassesError(f"target_fn failed: {error!r}") from error
-    elif isinstance(batch, Mapping):
-        key = next((key for key in _KEYS if key in batch), None)
-        if key is None:
-            raise NoClassesError(f"the batch has none of the keys {', '.join(_KEYS)}; give target_fn=")
-        target = batch[key]
+    elif (key := next((key for key in _KEYS if _has(batch, key)), None)) is not None:
+        target = batch[key] if isinstance(batch, Mapping) else getattr(batch, key)
     elif isinstance(batch, tuple | list) and len(batch) > 1:
         target = batch[1]
     else:
-        raise NoClassesError(f"the batch, a {type(batch).__name__}, has no second element; give target_fn=")
+        lacks = "no second element" if isinstance(batch, tuple | list | Tensor) else f"none of {', '.join(_KEYS)}"
+        raise NoClassesError(f"the batch, a {type(batch).__name__}, has {lacks}; give target_fn=")
     try:
         return torch.as_tensor(target).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise NoClassesError(f"the target is a {type(target).__name__}, not a tensor; give target_fn=") from None
+        of = f" of {type(target[0]).__name__}" if isinstance(target, tuple | list) and target else ""
+        raise NoClassesError(f"the target is a {type(target).__name__}{of}, not a tensor; give target_fn=") from None
 
 
 def as_labels(target: Tensor) -> Tensor:
@@ -73,6 +72,10 @@ def as_labels(target: Tensor) -> Tensor:
             raise NoClassesError("the target holds numbers that are not integers")
         target = target.long()
     return target.long() if target.dtype == torch.bool else target
+
+
+def _has(batch: Any, key: str) -> bool:
+    return key in batch if isinstance(batch, Mapping) else hasattr(batch, key)
 
 
 def _is_one_hot(target: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..listing import listed
 from ..records import INPUT
 from ..runs import BEFORE, Comparison, Run, compare_groups
 from ..runs.comparison import Row, Test
@@ -18,7 +19,7 @@ from .facts import ALPHA
 from .names import shown_names, with_shown_layers, with_shown_names
 from .report import Report, Section
 from .show import about
-from .words import adjusted_for, chance, counted, interval, listed
+from .words import adjusted_for, chance, counted, interval
 
 
 class Compared(NamedTuple):

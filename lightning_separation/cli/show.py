@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..listing import listed
 from ..records import INPUT, OBJECTIVES
 from ..runs import BEFORE, Comparison, Run
 from ..runs.comparison import Row
@@ -30,7 +31,7 @@ from .facts import (
 )
 from .names import with_shown_names
 from .report import BLOCKS, Report, Section
-from .words import adjusted_for, chance, counted, interval, listed, sparkline
+from .words import adjusted_for, chance, counted, interval, sparkline
 
 _MOST_SUSPECTS = 10
 _MOST_STEPS = 30

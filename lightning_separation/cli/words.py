@@ -66,13 +66,3 @@ def counted(num: int, what: str, plural: str = "") -> str:
         ('1 layer', '3 classes')
     """
     return f"{num} {what if num == 1 else plural or what + 's'}"
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names in a sentence.
-
-    Example:
-        >>> listed(["fc1", "fc2", "fc3"]), listed(["a", "b", "c"], most=2)
-        ('fc1, fc2, fc3', 'a, b and 1 more')
-    """
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

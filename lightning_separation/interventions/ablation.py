@@ -251,8 +251,8 @@ class UnitAblation:
         same = _same_deltas(run, chosen) if isinstance(self._value, str) and self._value == "zero" else {}
         own = [layer for layer in run.order if layer not in same]
         sizes = {layer: len(chosen[layer]) for layer in own}
-        asked_for = _exact_counts(sizes, 1.0 if screen is None else screen)
-        counts = _exact_counts(sizes, 1.0 if screen is None else screen, max_forwards)
+        asked_for = exact_counts(sizes, 1.0 if screen is None else screen)
+        counts = exact_counts(sizes, 1.0 if screen is None else screen, max_forwards)
         self.num_units, self.limited = sum(sizes.values()), counts != asked_for
         estimates = self._estimates(batches, readout) if counts != sizes else {}
         self.unscreened = [layer for layer in estimates if bool(estimates[layer].size.isnan().all())]
@@ -344,7 +344,7 @@ def _by_unit(value: Value, units: Tensor, width: int) -> Value:
     return value.new_zeros(width).index_put((units.to(value.device),), value)
 
 
-def _exact_counts(sizes: Mapping[str, int], share: float, most: int | None = None) -> dict[str, int]:
+def exact_counts(sizes: Mapping[str, int], share: float, most: int | None = None) -> dict[str, int]:
     """How many units of each layer to compute exactly, at least one of each.
 
     Args:

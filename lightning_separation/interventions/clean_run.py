@@ -30,6 +30,8 @@ _KEEPS_VALUES = {
 _CLOSE, _CLOSE_IN_HALF_PRECISION = 1e-4, 3e-2
 _ELEMENTS_AT_ONCE = {"cpu": 2**19}  # of the largest tensor, so that it stays near the processor's caches
 _MOST_ELEMENTS = 2**26
+NUM_CLEAN_RUNS = 3
+"""Runs of the whole network that one takes: to record, and one or two to check; more where branches begin apart."""
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ def random_directions(num: int, width: int, generator: torch.Generator | None = 
     return drawn / drawn.norm(dim=1, keepdim=True)
 
 
+def num_searched(width: int, candidates: int, restarts: int, steps: int) -> int:
+    """At most so many directions of a layer are tried by a :class:`DirectionSearch`."""
+    return min(width, _MOST_UNITS) + candidates + min(width, 16) + restarts * (1 + steps * len(_ANGLES))
+
+
 def principal_directions(activations: Tensor, axis: int, num: int) -> Tensor:
     """Principal components of a layer's units over samples and positions, ``[at most num, U]`` float64.
 

@@ -328,8 +328,8 @@ def _convolve_each(step: _Step, units: Tensor, kernels: Tensor, bias: Tensor | N
 
 
 def _exact(step: _Step) -> bool:
-    """Whether adding to the clean output is as good as computing it: not in half precision, nor beside infinities."""
-    return step.after.dtype in _FULL and step.is_finite
+    """Whether adding to the clean output is as good as computing it: not in half precision, by infinities, of none."""
+    return step.after.dtype in _FULL and step.after.numel() > 0 and step.is_finite
 
 
 def _at_risk(step: _Step) -> Tensor:

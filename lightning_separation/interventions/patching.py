@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from ..capture.layers import unknown_layer
+from ..capture.layers import add_hook, unknown_layer
 from ..capture.recorder import batch_axis
 from ..capture.structures import first_tensor, with_first_tensor
 from ..capture.units import unit_axis
@@ -121,7 +121,7 @@ def patched(network: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
         if hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for layer, edit in edits.items():
-            stack.callback(modules[layer].register_forward_hook(_editor(layer, edit)).remove)
+            stack.callback(add_hook(modules[layer], _editor(layer, edit)).remove)
         yield
 
 

@@ -14,6 +14,8 @@ from .outcomes import IGNORED, Loss, Readout
 from .patching import unit_edit
 
 _DRAWS = 4  # of a class for each sample
+NUM_BACKWARDS = 1 + _DRAWS
+"""Backward passes of an estimate: of the loss and of each draw."""
 Replace = Callable[[str, Tensor, int], Tensor]
 """Of a layer, its output and the axis of its units what each unit is replaced by, of the output's shape."""
 

@@ -25,9 +25,9 @@ class Presenter:
         self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
         self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
 
-    def begin(self, epoch: int, *, fresh: bool) -> None:
-        """A fit begins at an epoch, with an untrained network or not; validations before it are remembered."""
-        self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < epoch}
+    def begin(self, known: int, *, fresh: bool) -> None:
+        """A fit begins, with an untrained network or not; epochs below a known one and validations are remembered."""
+        self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < known}
         self._counts = {} if fresh else self._counts
         self._undrawn = {}
 

@@ -37,12 +37,13 @@ class Findings(Mapping[str, Mapping[str, NDArray]]):
     Args:
         axes: For every quantity the names of its axes, of ``AXES``: ``()`` for a number, ``("pair",)`` for ``[K, K]``,
             ``("unit",)``, ``("unit", "class")``, ...
-        layers: For every layer the arrays of its quantities; NumPy arrays, numbers, or tensors on the CPU.
-
+        layers: For every layer the arrays of its quantities; NumPy arrays, numbers, or tensors on the CPU. A layer
+            without any is left out.
         labels: Names along an axis: ``{"feature": ["age", "pulse"]}``.
 
     Raises:
-        ValueError: If a quantity has no declared axes, or an array other axes than declared.
+        ValueError: If a quantity has no declared axes, an array other axes than declared or no real numbers, or a layer
+            or quantity is not called by text.
 
     Example:
         >>> findings = Findings({"divergence": ("pair",)}, {"fc1": {"divergence": [[0, 0.5], [0.5, 0]]}})
@@ -57,16 +58,22 @@ class Findings(Mapping[str, Mapping[str, NDArray]]):
         labels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.axes = {quantity: tuple(names) for quantity, names in axes.items()}
-        self.labels = {axis: list(names) for axis, names in (labels or {}).items()}
+        self.labels = {axis: [str(name) for name in names] for axis, names in (labels or {}).items()}
         self._layers: dict[str, dict[str, NDArray]] = {}
         for quantity, names in self.axes.items():
             if unknown := set(names) - set(AXES):
                 raise ValueError(f"quantity {quantity!r} has unknown axes {sorted(unknown)}; known are {list(AXES)}")
         for layer, quantities in layers.items():
-            self._layers[layer] = {name: np.asarray(value) for name, value in quantities.items()}
-            for quantity, array in self._layers[layer].items():
+            found = {name: np.asarray(value) for name, value in quantities.items()}
+            if found:
+                self._layers[layer] = found
+            for quantity, array in found.items():
+                if not isinstance(layer, str) or not isinstance(quantity, str):
+                    raise ValueError(f"quantity {quantity!r} of layer {layer!r}: both must be called by text")
                 if quantity not in self.axes:
                     raise ValueError(f"quantity {quantity!r} of layer {layer!r} has no declared axes")
+                if array.dtype.kind not in "biuf":
+                    raise ValueError(f"quantity {quantity!r} of layer {layer!r} is of {array.dtype}, not of numbers")
                 expected = sum(2 if name == "pair" else 1 for name in self.axes[quantity])
                 if array.ndim != expected:
                     raise ValueError(
@@ -100,3 +107,17 @@ def joined(parts: Sequence[Findings], layers: Sequence[str]) -> Findings:
     found = {layer: quantities for part in reversed(parts) for layer, quantities in part.items()}
     ordered = {layer: found.pop(layer) for layer in layers if layer in found}
     return Findings(axes, ordered | found, labels)
+
+
+def check_findings(found: Any, num_classes: int) -> None:
+    """Raise ValueError unless these are findings, and all their axes of classes and pairs have so many places."""
+    if not isinstance(found, Findings):
+        raise ValueError(f"it must give Findings, not {type(found).__name__}")
+    for layer, quantities in found.items():
+        for quantity, array in quantities.items():
+            axes = [part for name in found.axes[quantity] for part in (["class"] * 2 if name == "pair" else [name])]
+            if any(name == "class" and size != num_classes for name, size in zip(axes, array.shape, strict=True)):
+                raise ValueError(
+                    f"quantity {quantity!r} of layer {layer!r} has shape {array.shape}, which does not fit "
+                    f"{num_classes} classes by its axes {found.axes[quantity]}"
+                )

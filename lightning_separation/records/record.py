@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .findings import Findings
+from .findings import Findings, check_findings
 
 if TYPE_CHECKING:
     import pandas
@@ -38,6 +38,9 @@ class Record:
             ``record.findings["henze_penrose"]["net.fc1"]["divergence"]``.
         notes: What was left out, and why.
 
+    Raises:
+        ValueError: If counts or findings do not fit the number of classes.
+
     Example:
         >>> found = Findings({"mean": ()}, {"fc": {"mean": 0.5}})
         >>> record = Record(3, 120, "fit", "val", ["input", "fc"], [], np.zeros(0, int), {"mine": found})
@@ -54,6 +57,12 @@ class Record:
     counts: NDArray[np.int64]
     findings: dict[str, Findings]
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.counts.shape != (len(self.class_names),) or self.counts.dtype.kind not in "iu":
+            raise ValueError(f"counts must be one whole number for each of {len(self.class_names)} classes")
+        for found in self.findings.values():
+            check_findings(found, len(self.class_names))
 
     @property
     def label(self) -> int | str:

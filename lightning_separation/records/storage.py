@@ -11,15 +11,27 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
+from ..checks import check_file_name
 from .findings import Findings
 from .record import Record
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+_INFO = {"schema": int, "settings": dict, "versions": dict}
+_HEAD = {
+    **dict.fromkeys(("schema", "epoch", "step"), int),
+    **dict.fromkeys(("stage", "split"), str),
+    **dict.fromkeys(("layers", "class_names", "notes", "index"), list),
+    **dict.fromkeys(("axes", "labels"), dict),
+}
 
 
 class NotARecordError(ValueError):
     """A file is no record, or not a whole one."""
+
+
+class NewerSchemaError(ValueError):
+    """A newer version of the package wrote a file."""
 
 
 def save_run_info(folder: Path, info: Mapping[str, Any]) -> None:
@@ -32,29 +44,41 @@ def load_run_info(folder: Path) -> dict[str, Any]:
     """Read what ``save_run_info`` wrote.
 
     Raises:
-        ValueError: If a newer version of the package wrote it.
+        OSError: If it cannot be read.
+        NotARecordError: If it is something else, or broken.
+        NewerSchemaError: If a newer version of the package wrote it.
     """
     path = folder / RUN_FILE
+    content = path.read_bytes()
     try:
-        info: dict[str, Any] = json.loads(path.read_text())
-        schema = info["schema"]
-    except (json.JSONDecodeError, KeyError) as error:
+        info = {"settings": {}, "versions": {}, **json.loads(content)}
+        _check_schema(info["schema"], path)
+        _check_types(info, _INFO)
+    except NewerSchemaError:
+        raise
+    except Exception as error:  # whatever is in there
         raise NotARecordError(f"{path} is not what a monitor writes: {error!r}") from error
-    _check_schema(schema, path)
     return info
 
 
-def forget_fit(folder: Path) -> None:
-    """Remove the records of an earlier fit: another one begins in the same folder."""
-    for file in folder.glob("fit-*.npz"):
-        file.unlink()
+def forget_fit(folder: Path, first: int = 0) -> None:
+    """Remove the records of an earlier fit from an epoch on: another one begins there in the same folder."""
+    for file in folder.glob("fit-epoch=*-*.npz"):
+        if int(file.name.split("-")[1].removeprefix("epoch=")) >= first:
+            file.unlink()
 
 
 def save_record(folder: Path, record: Record) -> Path:
     """Write a record into its own file; a file of that name is replaced as a whole or not at all.
 
     During a fit there is one file an epoch. Validations outside of it can be of any checkpoint and get a number each.
+
+    Raises:
+        ValueError: If the stage or the split cannot be part of a file's name.
+        OSError: If it cannot be written.
     """
+    check_file_name("stage", record.stage)
+    check_file_name("split", record.split)
     stem = f"{record.stage}-epoch={record.epoch:04d}-{record.split}"
     path = folder / f"{stem}.npz"
     if record.stage != "fit":
@@ -71,8 +95,8 @@ def save_record(folder: Path, record: Record) -> Path:
                 index.append({"analysis": analysis, "layer": layer, "quantity": quantity, "array": name})
     head = {
         "schema": SCHEMA,
-        "epoch": record.epoch,
-        "step": record.step,
+        "epoch": int(record.epoch),
+        "step": int(record.step),
         "stage": record.stage,
         "split": record.split,
         "layers": record.layers,
@@ -91,12 +115,14 @@ def load_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        ValueError: If a newer version of the package wrote it.
-        NotARecordError: If it is something else, or broken.
+        NewerSchemaError: If a newer version of the package wrote it.
+        NotARecordError: If it is something else, broken, or cannot be read.
     """
     try:
         return _read(path)
-    except (BadZipFile, EOFError, KeyError, OSError, json.JSONDecodeError) as error:
+    except NewerSchemaError:
+        raise
+    except Exception as error:  # whatever is in there
         raise NotARecordError(f"{path} is not a whole record: {error!r}") from error
 
 
@@ -105,8 +131,11 @@ def _read(path: Path) -> Record:
         if not is_zipfile(file):  # or NumPy would take it for a pickle
             raise BadZipFile("no .npz file")
     with np.load(path, allow_pickle=False) as file:
+        if broken := file.zip.testzip():  # NumPy compares checksums only of what it reads to its end
+            raise BadZipFile(f"{broken} is damaged")
         head = {"labels": {}, **json.loads(file["head"].item())}
         _check_schema(head["schema"], path)
+        _check_types(head, _HEAD)
         layers: dict[str, dict[str, dict[str, Any]]] = {analysis: {} for analysis in head["axes"]}
         for entry in head["index"]:
             found = layers[entry["analysis"]].setdefault(entry["layer"], {})
@@ -126,9 +155,18 @@ def _read(path: Path) -> Record:
         )
 
 
-def _check_schema(schema: int, path: Path) -> None:
-    if schema > SCHEMA:
-        raise ValueError(
+def _check_types(content: Mapping[str, Any], types: Mapping[str, type]) -> None:
+    """Raise ValueError unless all keys are there with values of their types, lists of text where they are lists."""
+    for key, kind in types.items():
+        if type(content[key]) is not kind:
+            raise ValueError(f"{key} is a {type(content[key]).__name__}, not a {kind.__name__}")
+        if kind is list and key != "index" and not all(isinstance(item, str) for item in content[key]):
+            raise ValueError(f"{key} holds other things than text")
+
+
+def _check_schema(schema: Any, path: Path) -> None:
+    if type(schema) is int and schema > SCHEMA:
+        raise NewerSchemaError(
             f"{path} has schema {schema}; this version of lightning_separation reads up to {SCHEMA}. "
             "Upgrade it: python -m pip install --upgrade lightning-separation"
         )

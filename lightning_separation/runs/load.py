@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 import warnings
 from pathlib import Path
 
-from ..records import NotARecordError, Record, load_record, load_run_info
+from ..records import NewerSchemaError, NotARecordError, Record, load_record, load_run_info
 from ..records.storage import RUN_FILE
 from .run import Run
 
@@ -14,32 +14,38 @@ _DEEPEST = 4  # folders below a log directory: logs/name/version/separation
 
 
 def find_runs(path: str | Path) -> list[Path]:
-    """The folders of records at or below a path, sorted.
+    """The folders of records at or below a path, sorted; one that links lead to several times is named once.
 
     Args:
         path: A folder of records, a version folder, a log directory, or a file of records.
 
     Raises:
         FileNotFoundError: If there is no such path, or no ``run.json`` below it.
-        NotARecordError: If those below it are another program's.
+        NotARecordError: If those below it are broken, or another program's.
+        OSError: If those below it cannot be read.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # also text that can be no path, where Path.exists raises
         raise FileNotFoundError(f"there is no {path}")
     path = path.parent if path.is_file() else path
-    if _is_ours(path / RUN_FILE):
+    if not _why_not(path):
         return [path]
-    found = [file for depth in range(_DEEPEST + 1) for file in path.glob("*/" * depth + RUN_FILE)]
-    ours = sorted(file.parent for file in found if _is_ours(file))
-    if found and not ours:
-        raise NotARecordError(f"{found[0]} is not what a monitor writes")
+    found = [file.parent for depth in range(_DEEPEST + 1) for file in path.glob("*/" * depth + RUN_FILE)]
+    reasons = {folder: _why_not(folder) for folder in sorted(found, reverse=True)}
+    ours = {folder.resolve(): folder for folder, reason in reasons.items() if reason is None}
     if not ours:
-        raise FileNotFoundError(f"no {RUN_FILE} in {path} or a folder in it: not the log directory of an analysed run")
-    return ours
+        raise next(
+            (reason for folder in found if (reason := reasons[folder])),
+            FileNotFoundError(f"no {RUN_FILE} in {path} or a folder in it: not the log directory of an analysed run"),
+        )
+    return sorted(ours.values())
 
 
 def load_run(path: str | Path) -> Run:
     """Load the records that a monitor left. Needs neither torch nor Lightning.
+
+    A record that is broken or cannot be read is left out, with a warning that names its file and says why; the others
+    are loaded. Checksums tell: what is loaded is what was saved. Arrays are numbers only; nothing is unpickled.
 
     Args:
         path: The folder of the records (``.../version_0/separation``) or a log directory above it.
@@ -49,8 +55,10 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: If there are no records; the message says where they were looked for.
-        ValueError: If there are the records of several runs or monitors (they are listed), or a newer version of the
-            package wrote them.
+        OSError: If ``run.json`` cannot be read.
+        NotARecordError: If ``run.json`` is broken; a ``ValueError``.
+        NewerSchemaError: If a newer version of the package wrote one of the files; a ``ValueError``.
+        ValueError: If there are the records of several runs or monitors (they are listed).
     """
     folders = find_runs(path)
     if len(folders) > 1:
@@ -74,13 +82,15 @@ def load_run(path: str | Path) -> Run:
     )
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether a run.json is a monitor's: other programs write files of that name, too."""
+def _why_not(folder: Path) -> OSError | NotARecordError | None:
+    """Why a folder has no run.json of a monitor: other programs write files of that name, too. None: it has one."""
     try:
-        info = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(info, dict) and isinstance(info.get("schema"), int)
+        load_run_info(folder)
+    except (OSError, NotARecordError) as error:
+        return error
+    except NewerSchemaError:  # said when it is loaded
+        return None
+    return None
 
 
 def _name(folder: Path) -> str:

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import nn
 
+from ..capture.layers import add_pre_hook
 from ..capture.recorder import Call
 from ..capture.restore import unchanged
 from ..capture.structures import map_tensors
@@ -96,10 +97,7 @@ def _left_when_called(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, C
 
         return hook
 
-    handles = [
-        network.register_forward_pre_hook(seen(name), with_kwargs=True, prepend=True)
-        for name, network in networks.items()
-    ]
+    handles = [add_pre_hook(network, seen(name), with_kwargs=True, prepend=True) for name, network in networks.items()]
     try:
         yield called
     except _AllCalledError:

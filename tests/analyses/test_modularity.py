@@ -232,7 +232,13 @@ def test_modules_of_the_whole_layer_before_leave_nothing_to_compare():
 # Odd layers and settings
 
 
-@pytest.mark.parametrize("given", [[0, 1], [0.0] * 8, [[0] * 8], [0, 0, 1, 1, 1, 1, 1, 1, 1]])
+@pytest.mark.parametrize("given", [[0.0] * 8, [[0] * 8], "01", None])
+def test_modules_that_are_no_integers_raise_at_once(given):
+    with pytest.raises(ValueError, match="modules of 0 must be"):
+        Modularity(modules={"0": given})
+
+
+@pytest.mark.parametrize("given", [[0, 1], [0, 0, 1, 1, 1, 1, 1, 1, 1]])
 def test_modules_that_do_not_fit_are_said_by_name(given):
     layers, said = found(mlp(), Modularity(modules={"0": given, "3": [0, 0, 1]}))
     assert list(layers) == ["3"]

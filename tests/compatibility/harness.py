@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     weights: dict[str, str]
     gradients: list[str]
     optimizers: list[str]
-    metrics: dict[str, float]
+    metrics: dict[str, str]
     randoms: tuple[str, ...]
     diary: list[Any]
     modes: list[bool]
@@ -60,7 +60,7 @@ def digest(value: Any) -> str:
     """A checksum of tensors, and of what holds them."""
     found = hashlib.blake2b(digest_size=8)
     for tensor in value if isinstance(value, list) else all_tensors(value):
-        dense = tensor.detach().cpu().contiguous()
+        dense = tensor.detach().cpu().to_dense().contiguous()
         found.update(repr((dense.dtype, dense.shape)).encode())
         found.update(bytes(dense.reshape(-1).view(torch.uint8).numpy()) if dense.numel() else b"")
     return found.hexdigest()
@@ -76,7 +76,7 @@ def outcome(t: Trainer, module: LightningModule, diary: Diary, own: Sequence[str
         optimizers=[
             digest([v for part in state.values() for v in map(torch.as_tensor, part.values())]) for state in states
         ],
-        metrics={k: v.item() for k, v in t.callback_metrics.items() if not k.startswith(tuple(own) or ("\0",))},
+        metrics={k: repr(v.item()) for k, v in t.callback_metrics.items() if not k.startswith(tuple(own) or ("\0",))},
         randoms=(digest([torch.get_rng_state()]), str(legacy.tolist()), str(random.getstate())),
         diary=diary.entries,
         modes=[part.training for part in module.modules()],
@@ -129,5 +129,4 @@ def run_twice(
             go(t, module, loaders)
         found.append(outcome(t, module, diary, TAGS if monitors else ()))
     assert_same(*found)
-    assert found[1].hooks == 0
     return load_run(t.log_dir or root / "with"), t, module

@@ -17,7 +17,7 @@ def make():
 
 
 def test_a_run_with_the_monitor_is_the_run_without(tmp_path):
-    run, trainer, module = run_twice(tmp_path, make)
+    run, trainer, _ = run_twice(tmp_path, make)
     assert run.epochs == [0, 1]
     assert run.layers == ["input", "net.0", "net.1", "net.3"]
     assert "separation_last" in trainer.callback_metrics

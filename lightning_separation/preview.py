@@ -1,0 +1,270 @@
+"""What an analysed epoch will cost, in one line when the fit starts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from .analyses.base import Analysis
+from .analyses.cost import Facts, Foreseeable, Forwards
+from .capture import NothingCapturedError, Sample, Snapshot
+from .capture.recorder import Recorder
+from .capture.restore import same_random_numbers
+from .capture.structures import first_tensor
+from .capture.targets import NoClassesError, as_labels, batch_target
+
+if TYPE_CHECKING:
+    from .monitor import SeparationMonitor
+
+_log = logging.getLogger("lightning_separation.monitor")
+_package_log = logging.getLogger("lightning_separation")
+_MOST_OWN = 0.5  # share of samples with a number of their own, above which numbers are values, as Capture has it
+_MOST_EPOCHS = 6  # that are listed
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+class Preview:
+    """Learns from the first batch of the user's own validation what there is to know, and says what that will cost.
+
+    Nothing is run for it, and no batch is read. Whatever fails in it costs the preview alone.
+
+    Args:
+        monitor: Whose epochs it is about.
+        root: The module that names the layers.
+        layers: The chosen modules by name.
+        networks: The modules whose calls count, by name; None finds them.
+
+    Attributes:
+        known: Whether there is something to say.
+    """
+
+    def __init__(
+        self,
+        monitor: SeparationMonitor,
+        root: nn.Module,
+        layers: dict[str, nn.Module],
+        networks: dict[str, nn.Module] | None,
+    ) -> None:
+        self.known = False
+        self._monitor, self._lost, self._batch_size = monitor, False, 0
+        # Of one sample everything is kept.
+        self._recorder = Recorder(
+            root, layers, networks, pooling=monitor.pooling, budget=sys.maxsize, report=_nothing_to_report
+        )
+        self._unseen = 0
+        self._one: Snapshot | None = None
+        self._targets: list[Tensor] | None = []
+
+    @staticmethod
+    def wanted(trainer: Trainer) -> bool:
+        """Whether anybody would see it."""
+        in_full = not getattr(trainer, "fast_dev_run", False)
+        return in_full and trainer.is_global_zero and (not _is_set_up() or _log.isEnabledFor(logging.INFO))
+
+    def before_batch(self, batch: Any) -> None:
+        """The network is about to see this batch."""
+        self._try(self._before, batch)
+
+    def after_batch(self) -> None:
+        """It has seen it."""
+        if not self.known:
+            self._try(self._after)
+
+    def stop(self) -> None:
+        """Leave no hook behind; harmless when there is none."""
+        self._recorder.detach()
+
+    def say(self, sample: Sample, most: Callable[[], int | None]) -> None:
+        """Log the line.
+
+        Args:
+            sample: The samples that are looked at, if they are chosen already.
+            most: How many the loader has; None: unknown.
+        """
+        self._try(lambda: (_log.info if _is_set_up() else rank_zero_info)(self._line(sample, most())))
+
+    def _try(self, step: Callable[..., None], *args: Any) -> None:
+        if self._lost:
+            return
+        try:
+            with same_random_numbers():
+                step(*args)
+        except Exception:
+            _log.debug("what an analysed epoch costs cannot be said", exc_info=True)
+            self.stop()
+            self.known, self._lost = False, True
+
+    def _before(self, batch: Any) -> None:
+        size = self._look_at_target(batch)
+        if not self.known and size:
+            self._batch_size = size
+            self._recorder.attach()
+            self._recorder.begin_batch(torch.tensor([0]), size)
+
+    def _look_at_target(self, batch: Any) -> int:
+        """Keep the classes; how many samples the batch has."""
+        try:
+            target = batch_target(batch, self._monitor.target_fn)
+            labels = as_labels(target).cpu()
+            if self._targets is not None:
+                self._targets.append(labels.to(target.dtype))
+            return len(labels)
+        except NoClassesError:
+            self._targets = None
+            first = first_tensor(batch)
+            return 0 if first is None or not first.ndim else len(first)
+
+    def _after(self) -> None:
+        recorder = self._recorder
+        recorder.end_batch()
+        recorder.detach()
+        if not any(recorder.calls):
+            raise NothingCapturedError("the step did not call the network")
+        seen = {name: recorder.layers[name] for name in recorder.order.values()}
+        # Or the snapshot would run the network to find the others.
+        self._unseen, recorder.layers = len(recorder.layers) - len(seen), seen
+        self._one = Snapshot(recorder, None, [], torch.no_grad, _nothing_to_report, explicit=False)
+        self.known = True
+
+    def _line(self, sample: Sample, most: int | None) -> str:
+        assert self._one is not None
+        monitor, classes = self._monitor, self._num_classes(sample)
+        samples, told = self._samples(sample, most, classes)
+        facts = Facts(self._one, samples, classes, self._batch_size, self._recorder.call_bytes, monitor.max_memory // 6)
+        parts = [
+            f"SeparationMonitor {monitor.name!r}, {self._when()}: {self._layers(facts)}, {told}",
+            _memory(facts, monitor.max_memory),
+            *_forwards(monitor.analyses, facts, "train" in monitor.splits),
+        ]
+        if self._unseen:
+            parts.append(f"not counted: {_count(self._unseen, 'layer')} not seen yet (compiled, fused or not called)")
+        return "; ".join(parts)
+
+    def _when(self) -> str:
+        epochs, every = self._monitor.epochs, self._monitor.every_n_epochs
+        if epochs is None:
+            return "each validated epoch" if every == 1 else f"every {every} epochs"
+        if len(epochs) > _MOST_EPOCHS:
+            return f"in {len(epochs)} epochs"
+        return f"in epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}"
+
+    def _layers(self, facts: Facts) -> str:
+        networks = ", ".join(name or type(self._recorder.root).__name__ for name in self._recorder.networks)
+        units = sum(facts.units[layer] for layer in facts.layers)
+        return f"{_count(len(facts.layers), 'layer')} of {networks}, {_count(units, 'unit')}"
+
+    def _num_classes(self, sample: Sample) -> int:
+        """How many there are at least; 0 without classes."""
+        if sample.chosen:
+            return 0 if sample.labels is None else len(sample.labels.unique())
+        labels = torch.cat(self._targets) if self._targets else torch.zeros(0)
+        kinds = len(labels.unique())
+        if labels.is_floating_point() and kinds > max(2, _MOST_OWN * len(labels)):
+            return 0
+        return max(kinds, len(self._monitor.class_names or ())) if kinds else 0
+
+    def _samples(self, sample: Sample, most: int | None, classes: int) -> tuple[int, str]:
+        """How many there will be, and how that is said."""
+        monitor = self._monitor
+        if sample.chosen:
+            return len(sample.positions), _count(len(sample.positions), "sample")
+        cap = monitor.samples_per_class * classes if classes else monitor.max_samples
+        samples = cap if most is None else min(cap, most)
+        if not classes:
+            return samples, f"up to {_count(samples, 'sample')} without classes"
+        if len(monitor.class_names or ()) >= classes:
+            each = f"{monitor.samples_per_class} of each of {classes} classes"
+            return samples, f"up to {_count(samples, 'sample')} ({each})"
+        bound = "up to" if samples == most else "about"
+        seen = f"{monitor.samples_per_class} of each class; {classes} seen so far"
+        return samples, f"{bound} {_count(samples, 'sample')} ({seen})"
+
+
+def _is_set_up() -> bool:
+    """Whether the user has set up logging; else the line goes where Lightning's own go, or nobody would see it."""
+    return _log.hasHandlers() or bool(_log.level or _package_log.level)
+
+
+def _nothing_to_report(subject: str, reason: str, *, harmless: bool = False) -> None:
+    """The analysed validation reports."""
+
+
+def _memory(facts: Facts, max_memory: int) -> str:
+    """What activations take, and what does not fit."""
+    inputs = facts.samples * facts.input_bytes
+    told = f"{_size(inputs + facts.need(facts.layers))} of activations"
+    if inputs > facts.budget:
+        return f"{told}, of which the inputs alone are more than max_memory leaves ({_size(facts.budget)}): raise it"
+    missing = [layer for layer in facts.layers if layer not in facts.held]
+    if not missing:
+        return f"{told} (max_memory {_size(max_memory)})"
+    groups = facts.groups(missing)
+    told += f", of which max_memory {_size(max_memory)} leaves room for {_size(facts.budget)}"
+    if groups:
+        told += f"; {_count(sum(map(len, groups)), 'layer')} computed again"
+        told += (
+            " (one more forward)"
+            if len(groups) == 1
+            else (f" in {len(groups)} groups (one more forward each, for every analysis that looks at them)")
+        )
+    if refused := len(missing) - sum(map(len, groups)):
+        told += f"; {_count(refused, 'layer')} too large to be analysed"
+    return told
+
+
+def _forwards(analyses: Sequence[Analysis], facts: Facts, with_training_data: bool) -> list[str]:
+    """What each analysis runs, and those that are left out."""
+    left_out = [a.name for a in analyses if a.needs_classes and not facts.classes]
+    found = {_named(a): _forwards_of(a, facts) for a in analyses if a.name not in left_out}
+    told = [_told(name, forwards, facts) for name, forwards in found.items() if forwards is not None and any(forwards)]
+    if unknown := [name for name, forwards in found.items() if forwards is None]:
+        told.append(f"not known of {', '.join(unknown)}")
+    if nothing := [name for name, forwards in found.items() if forwards is not None and not any(forwards)]:
+        told.append(f"none for {', '.join(nothing)}")
+    parts = [f"forwards per analysed epoch, at most: {', '.join(told)}"] if told else []
+    if left_out:
+        parts.append(f"left out without classes: {', '.join(left_out)}")
+    if with_training_data:
+        parts.append("as much again for the training data")
+    return parts
+
+
+def _forwards_of(analysis: Analysis, facts: Facts) -> Forwards | None:
+    """What an analysis says; None where it says nothing."""
+    found = analysis.forwards(facts) if isinstance(analysis, Foreseeable) else None
+    return Forwards(found) if isinstance(found, int) else found
+
+
+def _named(analysis: Analysis) -> str:
+    every = getattr(analysis, "every_n_epochs", None) or 1
+    return analysis.name + f" (every {every} epochs)" * (every > 1)
+
+
+def _told(name: str, forwards: Forwards, facts: Facts) -> str:
+    parts = []
+    if forwards.parts:
+        some = "" if forwards.part_samples == facts.samples else f" on {forwards.part_samples:,} samples"
+        parts.append(f"{forwards.parts:,} of parts of the network{some}")
+    parts.append(f"{forwards.whole:,} of the whole" + " network" * (not forwards.parts))
+    if forwards.backwards:
+        parts.append(_count(forwards.backwards, "backward pass", "es"))
+    return f"{' + '.join(parts)} for {name}"
+
+
+def _count(number: int, what: str, plural: str = "s") -> str:
+    return f"{number:,} {what}{plural * (number != 1)}"
+
+
+def _size(num_bytes: float) -> str:
+    """Bytes to read, as ``max_memory`` takes them."""
+    for factor, unit in _SIZES:
+        if num_bytes >= 0.9995 * factor:  # or it would be rounded to 1e+03
+            return f"{num_bytes / factor:.3g} {unit}"
+    return f"{num_bytes:.0f} B"
