@@ -107,6 +107,11 @@ class Recorder:
         self._open: str | None = None  # the network that is running its first call of this batch
         self._runs: Counter[str] = Counter()
 
+    @property
+    def awaits(self) -> bool:
+        """Whether a batch with rows has begun."""
+        return self._rows is not None
+
     def attach(self, everywhere: bool = False) -> None:
         """Register the hooks; ``everywhere`` also where one changes how the layer computes."""
         for name, module in self.layers.items():
@@ -140,8 +145,6 @@ class Recorder:
         if self._rows is not None:
             self.calls.append({})
             self.outputs.append({})
-            if len(self.outputs) == 1 and self._keep_calls:
-                self.weights = weights_sizes(self.root)
             self.batch_rows.append(len(rows))
 
     def end_batch(self) -> None:
@@ -149,6 +152,8 @@ class Recorder:
         if self._rows is None:
             return
         self._rows = None
+        if len(self.outputs) == 1 and self._keep_calls:
+            self.weights = weights_sizes(self.root)  # now that lazy modules have theirs
         if self._find_networks and self.networks:
             for handle in self._finders:
                 handle.remove()
