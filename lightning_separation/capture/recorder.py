@@ -13,7 +13,7 @@ from .buffers import Pooling, RowBuffer
 from .layers import ancestors, is_helper
 from .recognition import excerpt, weights_sizes
 from .structures import first_tensor, map_tensors
-from .watching import Handle, is_compiled_in_place, watch
+from .watching import Handle, is_compiled, watch
 
 
 class Report(Protocol):
@@ -119,7 +119,7 @@ class Recorder:
                 self._handles += watch(module, after=self._keeper(name))
         if self._find_networks:
             for name, module in self.root.named_modules():
-                if not is_helper(self.root, name) and not changes_when_hooked(self.root, name):
+                if not is_helper(self.root, name) and (everywhere or not changes_when_hooked(self.root, name)):
                     self._finders += self._watch(name, module)
         else:
             for name, module in self.networks.items():
@@ -250,7 +250,7 @@ def changes_when_hooked(root: nn.Module, name: str) -> bool:
     compiled again, the hook with it.
     """
     *around, module = ancestors(root, name)
-    return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(_is_compiled, around))
+    return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(is_compiled, around))
 
 
 def take_rows(value: Any, rows: Tensor, size: int) -> Any:
@@ -276,10 +276,6 @@ def _nbytes(value: Any) -> int:
     if isinstance(value, Mapping):
         value = list(value.values())
     return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__name__ == "OptimizedModule" or is_compiled_in_place(module)
 
 
 def batch_axis(root: nn.Module, name: str) -> int:
