@@ -47,8 +47,9 @@ def is_compiled(module: nn.Module) -> bool:
 
 def _is_compiled_in_place(module: nn.Module) -> bool:
     """Whether ``module.compile()`` was called, and the module can be."""
-    callable_ = getattr(type(module).forward, "__qualname__", "") != "LightningModule.forward"  # which only raises
-    return callable_ and getattr(module, "_compiled_call_impl", None) is not None
+    if getattr(module, "_compiled_call_impl", None) is None:
+        return False
+    return getattr(type(module).forward, "__qualname__", "") != "LightningModule.forward"  # which only raises
 
 
 def _unless_compiling(hook: Callable[..., None]) -> Callable[..., None]:
