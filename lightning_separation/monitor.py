@@ -20,6 +20,7 @@ from .capture.dataset_index import place, shard_of
 from .capture.restore import same_random_numbers
 from .capture.targets import TargetFn
 from .checks import as_names, check_choice, check_file_name, check_flag, check_integer, check_path
+from .compiled_step import CompiledStep
 from .errors import MonitorError
 from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
 from .preview import Preview
@@ -164,6 +165,7 @@ class SeparationMonitor(Callback):
         self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
         self._capture: Capture | None = None
+        self._compiled_step: CompiledStep | None = None  # of a module that torch.compile made one graph of
         self._preview: Preview | None = None  # until it is said
         self._looked = False  # whether this fit has had an analysed validation
         self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
@@ -263,9 +265,11 @@ class SeparationMonitor(Callback):
             self._preview.before_batch(batch)
         if self._capture is not None and dataloader_idx == self.dataloader_idx:
             with self._harmless():
+                if pl_module._compiler_ctx is not None and self._compiled_step is None:
+                    self._compiled_step = CompiledStep(trainer, pl_module, self._capture, dataloader_idx)
                 self._capture.before_batch(batch)
-                if pl_module._compiler_ctx is not None:
-                    self._see_compiled(trainer, pl_module, batch, batch_idx)
+                if self._compiled_step is not None:
+                    self._compiled_step.see(batch, batch_idx)
 
     def on_validation_batch_end(
         self,
@@ -600,7 +604,7 @@ class SeparationMonitor(Callback):
     def _forget_capture(self) -> None:
         if self._capture is not None:
             self._capture.stop()
-        self._capture = None
+        self._capture = self._compiled_step = None
         self._report.end()
         if self._preview is not None:
             self._preview.stop()

@@ -118,9 +118,11 @@ class Ablation(LayerChoice, Dealt):
     def compute(self, snapshot: Snapshot) -> Findings:
         """Ablate every unit of every chosen layer."""
         layers = self.chosen(snapshot)
+        if not layers:
+            return Findings(self.axes, {})
         try:
             snapshot.check_replay()
-            found = self._ablate(layers, snapshot) if layers else {}
+            found = self._ablate(layers, snapshot)
         except MonitorError:
             raise
         except Exception as error:  # the other analyses can still be made

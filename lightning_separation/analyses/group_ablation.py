@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
-from ..capture.layers import ancestors
+from ..capture.layers import add_hook, ancestors
 from ..capture.replay import Pass
 from ..capture.structures import output_tensor
 from ..checks import check_choice, check_number, check_positive, check_share
@@ -20,6 +20,7 @@ from ..errors import MonitorError
 from ..interventions.outcomes import readout_of
 from ..records import ALL_LAYERS, Findings
 from .base import LayerChoice, large_enough, reason_of
+from .cost import Facts, Forwards
 from .halves import second_half
 from .objective import find_objective
 from .significance import FEWEST_SAMPLES
@@ -103,6 +104,10 @@ class GroupAblation(LayerChoice):
     def looks_at(self, layer: str, snapshot: Snapshot) -> bool:
         """Every layer but the input; of one that runs several times all at once."""
         return can_be_removed(layer)
+
+    def forwards(self, facts: Facts) -> Forwards:
+        """To check, to find out what the network is to do, as it is, and for each group of units."""
+        return Forwards(3 + 2 * self.repeats * (len(self.chosen(facts.one)) + 1))
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Draw groups of units in every chosen layer and run the network without them."""
@@ -246,7 +251,7 @@ class _Order:
         for name, module in self._root.named_modules():
             # A fused encoder layer takes another way if one of its parts has a hook.
             if not any(isinstance(part, nn.TransformerEncoderLayer) for part in ancestors(self._root, name)):
-                self._handles.append(module.register_forward_hook(self._finish))
+                self._handles.append(add_hook(module, self._finish))
         return self
 
     def __exit__(self, *_: object) -> None:

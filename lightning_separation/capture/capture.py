@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -134,6 +134,28 @@ class Capture:
             self._recorder.detach()
         self._recorder = None
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the network is to see a batch of which rows are kept."""
+        return self._recorder is not None and self._recorder.awaits
+
+    def unhook(self) -> None:
+        """From now on see only what runs in :meth:`hooked`."""
+        if self._recorder is not None:
+            self._recorder.detach()
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """The network sees here the batch that :meth:`before_batch` was told of."""
+        if self._recorder is not None:
+            self._recorder.attach(everywhere=True)
+        try:
+            yield
+            if self._recorder is not None:
+                self._recorder.end_batch()
+        finally:
+            self.unhook()
+
     def before_batch(self, batch: Any) -> None:
         """The network is about to see this batch."""
         if self._recorder is None or self.sample.passed:
@@ -187,6 +209,12 @@ class Capture:
         if not any(recorder.calls):
             known = f"network={', '.join(self.networks)!r} was" if self.networks else "the network was"
             raise NothingCapturedError(f"{known} never called in the step; name the module to analyse by network=")
+        called = sum(len(places) for places, calls in zip(recorder.places, recorder.calls, strict=True) if calls)
+        if called < recorder.num_rows:
+            raise NothingCapturedError(
+                f"the step called the network for {called} of {recorder.num_rows} samples only: it must for each "
+                "batch (limit_val_batches leaves out the last ones)"
+            )
         if recorder.call_bytes > self.budget:
             raise NothingCapturedError(self._too_large(recorder))
         self.sample.finish()

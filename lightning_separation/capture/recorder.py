@@ -13,7 +13,7 @@ from .buffers import Pooling, RowBuffer
 from .layers import ancestors, is_helper
 from .recognition import excerpt, weights_sizes
 from .structures import first_tensor, map_tensors
-from .watching import Handle, is_compiled_in_place, watch
+from .watching import Handle, is_compiled, watch
 
 
 class Report(Protocol):
@@ -110,6 +110,11 @@ class Recorder:
         self._open: str | None = None  # the network that is running its first call of this batch
         self._runs: Counter[str] = Counter()
 
+    @property
+    def awaits(self) -> bool:
+        """Whether a batch with rows has begun."""
+        return self._rows is not None
+
     def attach(self, everywhere: bool = False) -> None:
         """Register the hooks; ``everywhere`` also where one changes how the layer computes."""
         for name, module in self.layers.items():
@@ -117,7 +122,7 @@ class Recorder:
                 self._handles += watch(module, after=self._keeper(name))
         if self._find_networks:
             for name, module in self.root.named_modules():
-                if not is_helper(self.root, name) and not changes_when_hooked(self.root, name):
+                if not is_helper(self.root, name) and (everywhere or not changes_when_hooked(self.root, name)):
                     self._finders += self._watch(name, module)
         else:
             for name, module in self.networks.items():
@@ -149,8 +154,6 @@ class Recorder:
         if self._rows is not None:
             self.calls.append({})
             self.outputs.append({})
-            if len(self.outputs) == 1 and self._keep_calls:
-                self.weights = weights_sizes(self.root)
             self.places.append(torch.arange(len(rows)) + self.num_rows)
 
     def end_batch(self) -> None:
@@ -158,6 +161,8 @@ class Recorder:
         if self._rows is None:
             return
         self._rows = None
+        if len(self.outputs) == 1 and self._keep_calls:
+            self.weights = weights_sizes(self.root)  # now that lazy modules have theirs
         if self._find_networks and self.networks:
             for handle in self._finders:
                 handle.remove()
@@ -269,7 +274,7 @@ def changes_when_hooked(root: nn.Module, name: str) -> bool:
     compiled again, the hook with it.
     """
     *around, module = ancestors(root, name)
-    return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(_is_compiled, around))
+    return any(isinstance(m, nn.TransformerEncoderLayer) for m in (*around, module)) or any(map(is_compiled, around))
 
 
 def take_rows(value: Any, rows: Tensor, size: int) -> Any:
@@ -295,10 +300,6 @@ def _nbytes(value: Any) -> int:
     if isinstance(value, Mapping):
         value = list(value.values())
     return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__name__ == "OptimizedModule" or is_compiled_in_place(module)
 
 
 def batch_axis(root: nn.Module, name: str) -> int:

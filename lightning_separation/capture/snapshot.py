@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import unit_activations
+from ..listing import listed
 from ..processes import Processes
 from ..records import INPUT
 from .buffers import Pooling, RowBuffer
-from .recognition import difference, excerpt, fingerprint, weights_sizes
+from .recognition import difference, excerpt, fingerprint, same_sizes, weights_sizes
 from .recorder import Call, Recorder, Report
 from .replay import Context, Pass, replay, the_network
 from .restore import same_random_numbers, unchanged
@@ -98,6 +99,8 @@ class Snapshot:
         self._order = _order(recorder.places)
         self._forward_context = forward_context
         self._again: dict[str, Tensor] = {}
+        self._pooled: set[str] = set()  # layers of which that was said
+        self._tell_pooled(recorder.buffers)
         order = self._order_of_execution()
         self._groups = self._plan([key for key in order if key not in recorder.buffers])
         again = {key for group in self._groups for key in group}
@@ -189,7 +192,7 @@ class Snapshot:
     @property
     def has_same_weights(self) -> bool:
         """Whether the parameters are now what they were in the pass."""
-        return torch.equal(self._recorder.weights, weights_sizes(self.root))
+        return same_sizes(self._recorder.weights, weights_sizes(self.root))
 
     def check_replay(self, *, with_pass: bool = False) -> None:
         """Make sure that the network, run again, gives what it gave in the pass.
@@ -295,10 +298,21 @@ class Snapshot:
             tensor = first_tensor(list(next(iter(calls.values())))) if calls else None
             if tensor is None or tensor.ndim == 0:
                 raise ValueError("the network was given no tensor")
-            buffer.append(tensor)
+            buffer.append(tensor.to_dense())
+        self._tell_pooled({INPUT: buffer})
         if len(buffer.rows) != rows:
             raise ValueError(f"the network was given {len(buffer.rows)} rows for {rows} samples")
         return self.joined([buffer.rows])
+
+    def _tell_pooled(self, buffers: Mapping[str, RowBuffer]) -> None:
+        """Report, once, the layers whose rows differ in length, and what is analysed instead."""
+        new = {key: buffer.pooled for key, buffer in buffers.items() if buffer.pooled and key not in self._pooled}
+        self._pooled.update(new)
+        for axes in sorted(set(new.values())):
+            layers = listed([key for key in new if new[key] == axes])
+            over = f"{'axis' if len(axes) == 1 else 'axes'} {' and '.join(map(str, axes))}"
+            told = f"rows differ in length from batch to batch: their {self._recorder.pooling} over {over} is analysed"
+            self.report(layers, told, harmless=True)
 
     def _order_of_execution(self) -> list[str]:
         """Keys of all layers that run. Those that hooks did not see are looked for by running the network again."""
@@ -316,9 +330,8 @@ class Snapshot:
         for name in never if self._explicit else ():
             self.report(name, "it produced nothing: the network ran without calling it")
         if never and not self._explicit:
-            more = f" and {len(never) - 10} more" if len(never) > 10 else ""
-            names = f"{', '.join(never[:10])}{more}"
-            self.report("layers", f"the network ran without calling {names}: nothing to see of them", harmless=True)
+            told = f"the network ran without calling {listed(never, 10)}: nothing to see of them"
+            self.report("layers", told, harmless=True)
         recorder.row_bytes = {**found.row_bytes, **recorder.row_bytes}
         recorder.num_axes = {**found.num_axes, **recorder.num_axes}
         recorder.order = {**found.order, **recorder.order}  # also what only a later batch ran
@@ -352,6 +365,7 @@ class Snapshot:
         found = self._record(layers, self._recorder.calls, self._recorder.budget, rows, others)
         if missing := set(keys) - set(found.buffers):
             raise ValueError(f"running the network again gave nothing for {', '.join(sorted(missing))}")
+        self._tell_pooled(found.buffers)
         return {key: self.joined([found.buffers[key].rows]) for key in keys}
 
     def _record(

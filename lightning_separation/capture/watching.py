@@ -29,7 +29,7 @@ def watch(module: nn.Module, before: Before | None = None, after: After | None =
         before: ``before(module, args, kwargs)``.
         after: ``after(module, args, output)``.
     """
-    if is_compiled_in_place(module):
+    if _is_compiled_in_place(module):
         return [_CompiledCall(module, before, after)]
     handles: list[Handle] = []
     if before is not None:
@@ -39,9 +39,17 @@ def watch(module: nn.Module, before: Before | None = None, after: After | None =
     return handles
 
 
-def is_compiled_in_place(module: nn.Module) -> bool:
-    """Whether ``module.compile()`` was called."""
-    return getattr(module, "_compiled_call_impl", None) is not None
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a compiler makes graphs of what is inside a module."""
+    forward_is = hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
+    return forward_is or type(module).__name__ == "OptimizedModule" or _is_compiled_in_place(module)
+
+
+def _is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called, and the module can be."""
+    if getattr(module, "_compiled_call_impl", None) is None:
+        return False
+    return getattr(type(module).forward, "__qualname__", "") != "LightningModule.forward"  # which only raises
 
 
 def _unless_compiling(hook: Callable[..., None]) -> Callable[..., None]:

@@ -74,8 +74,10 @@ class Unions:
         self._classes = len(members.nodes)
         of_first, of_second = [members.nodes[i] for i in first], [members.nodes[j] for j in second]
         sizes = np.array([[len(u), len(v)] for u, v in zip(of_first, of_second, strict=True)])
-        self._start = np.zeros((2, self._classes**2), dtype=np.int64)
-        self._start[:, first * self._classes + second] = (sizes.cumsum() - sizes.ravel()).reshape(-1, 2).T
+        self._first = first.min() * self._classes
+        self._start = np.zeros((2, (first.max() + 1) * self._classes - self._first), dtype=np.int64)
+        place = first * self._classes + second - self._first
+        self._start[:, place] = (sizes.cumsum() - sizes.ravel()).reshape(-1, 2).T
         self.graph = np.repeat(first * self._classes + second, sizes.sum(1))
         self.node = np.concatenate([nodes for pair in zip(of_first, of_second, strict=True) for nodes in pair])
         i, j = np.divmod(self.graph, self._classes)
@@ -88,4 +90,5 @@ class Unions:
         """The numbers of nodes of graphs."""
         i, j = np.divmod(graph, self._classes)
         in_second = self._members.count(nodes, i) == 0
-        return self._start[in_second.astype(int), graph] + self._members.place(nodes, np.where(in_second, j, i))
+        start = self._start[in_second.astype(int), graph - self._first]
+        return start + self._members.place(nodes, np.where(in_second, j, i))

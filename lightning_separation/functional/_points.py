@@ -13,6 +13,7 @@ Distance = Literal["euclidean", "cosine"]
 # Elements of a float64 work block: small enough for a processor's cache, and just too small for torch to share among
 # threads. Thousands of short parallel regions cost up to a hundred times the work when another process needs a core.
 WORK_ELEMENTS = 3 << 13
+_COMPARED = 1 << 22  # elements of rows with equal hashes that are compared at once
 
 
 class Points:
@@ -39,7 +40,7 @@ class Points:
         self.rows = rows[first]
         self.distance = distance
         self.dim = rows.shape[1]
-        largest = self.rows.abs().max().item()
+        largest = torch.stack(self.rows.aminmax()).abs().max().item()
         # A power of two: the scaled coordinates are exact and their squares cannot overflow.
         exponent = min(max(math.frexp(largest)[1], -120), 1023)  # its inverse is a number in float32 or float64
         self.scale = 2.0**-exponent if largest > 0 else 1.0
@@ -96,7 +97,8 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
         key, order = torch.sort(key)
         same = key[1:] == key[:-1]
         after, before = order[1:][same], order[:-1][same]
-        if all(torch.equal(rows[a], rows[b]) for a, b in zip(after.split(4096), before.split(4096), strict=True)):
+        parts = (index.split(max(1, _COMPARED // rows.shape[1])) for index in (after, before))
+        if all(torch.equal(rows[a], rows[b]) for a, b in zip(*parts, strict=True)):
             break
     else:  # pragma: no cover - sixteen independent 64-bit hashes that all collide
         raise RuntimeError("could not hash the rows of features without collisions")

@@ -82,11 +82,12 @@ def friedman_rafsky(
         members = Members(node, index, len(points))
         sums = np.zeros((4, num, num))
         for unions, trees in pair_trees(points, members, num_trees):
-            sums += _pair_sums(unions, trees, num**2).reshape(sums.shape)
-    cross, s2, t, distinct = sums
+            rows = slice(unions.graph.min() // num, unions.graph.max() // num + 1)
+            sums[:, rows] += _pair_sums(unions, trees, rows, num)
+    i, j = np.triu_indices(num, 1)
+    cross, s2, t, distinct = sums[:, i, j]
     counts = classes.counts.cpu().numpy().astype(np.float64)
-    pair = np.triu(np.ones((num, num), dtype=bool), 1)
-    both = np.stack(np.broadcast_arrays(counts[:, None], counts[None]), -1)
+    both = np.stack([counts[i], counts[j]], -1)
     expected, variance = _null_moments(both, both.sum(-1) - 1, s2, t)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (cross - expected) / np.sqrt(variance)
@@ -97,10 +98,9 @@ def friedman_rafsky(
     divergence = 1 - cross * both.sum(-1) / (2 * both.prod(-1))
 
     def symmetric(x: np.ndarray, diagonal: float = 0) -> Tensor:
-        x = np.where(pair, x, 0)
-        x = x + x.T
-        np.fill_diagonal(x, diagonal)
-        return torch.from_numpy(x).to(device)
+        square = np.full((num, num), float(diagonal))
+        square[i, j] = square[j, i] = x
+        return torch.from_numpy(square).to(device)
 
     return FriedmanRafsky(
         classes=classes.labels.to(device),
@@ -144,8 +144,9 @@ def henze_penrose_divergence(
     return friedman_rafsky(features, target, distance=distance, num_trees=num_trees).divergence
 
 
-def _pair_sums(unions: Unions, trees: list[Edges], num_graphs: int) -> np.ndarray:
-    """Of every graph R, the sums of squared weights and of squared strengths, and the number of nodes: ``[4, graphs]``.
+def _pair_sums(unions: Unions, trees: list[Edges], rows: slice, num: int) -> np.ndarray:
+    """Of the graphs i * num + j of some rows i: R, the sums of squared weights and of squared strengths, and the number
+    of nodes, ``[4, rows, num]``.
 
     The mean of k trees over the points, with duplicates told apart in every possible way, is one weighted graph: weight
     2 / s between two of the s points at a node, 1 / (k s_U s_V) between points of nodes that an edge of one tree joins.
@@ -158,7 +159,7 @@ def _pair_sums(unions: Unions, trees: list[Edges], num_graphs: int) -> np.ndarra
     weight = 1 / (size[u] * size[v])
 
     def total(graph: np.ndarray, value: np.ndarray) -> np.ndarray:
-        return np.bincount(graph, value, minlength=num_graphs)
+        return np.bincount(graph - rows.start * num, value, minlength=(rows.stop - rows.start) * num)
 
     # Single points add integers, exact in any order. Equal points add fractions: in the order of their content, so that
     # the sums do not depend on which class comes first.
@@ -169,7 +170,7 @@ def _pair_sums(unions: Unions, trees: list[Edges], num_graphs: int) -> np.ndarra
     squares = total(graph, 2 * (s - 1) / s) + total(edges.graph, weight) / k**2
     strengths = total(unions.graph, degree**2 * (size == 1)) / k**2
     strengths = strengths + total(graph, (2 * (s - 1) + degree[equal] / k) ** 2 / s)
-    return np.stack([cross, squares, strengths, total(unions.graph, size > 0)])
+    return np.stack([cross, squares, strengths, total(unions.graph, size > 0)]).reshape(4, -1, num)
 
 
 def _null_moments(counts: np.ndarray, s1: np.ndarray, s2: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -42,18 +42,15 @@ def validation_calls(
         NoTrainingDataError: If the module cannot be copied, the step fails, or it calls no network.
     """
     try:
-        twin = deepcopy(module)  # it knows no Trainer, so it cannot log
+        twin = eager_copy(module)
     except Exception as error:
         raise NoTrainingDataError(f"the LightningModule cannot be copied: {error!r}") from error
-    twin.__dict__.update(log=_nothing, log_dict=_nothing)
-    for part in twin.modules():
-        part._forward_hooks.clear()  # they may belong to somebody who counts
     takes_index = is_param_in_hook_signature(twin.validation_step, "batch_idx", min_args=2)
     several = len(trainer.num_val_batches) > 1
     with unchanged(twin), trainer.precision_plugin.val_step_context():
         for index, batch in enumerate(batches):
             arguments = [*([index] if takes_index else []), *([dataloader_idx] if several else [])]
-            with _left_when_called({name: twin.get_submodule(name) for name in networks}) as called:
+            with left_when_called({name: twin.get_submodule(name) for name in networks}, len(networks)) as called:
                 try:
                     twin.validation_step(map_tensors(torch.clone, batch), *arguments)
                 except Exception as error:
@@ -63,6 +60,19 @@ def validation_calls(
             if not called:
                 raise NoTrainingDataError("validation_step calls no network for a training batch")
             yield called
+
+
+def eager_copy(module: LightningModule) -> LightningModule:
+    """A copy that knows no Trainer, logs nothing, has no hooks, and whose steps are not compiled."""
+    # Steps that Lightning compiled are attributes of the module: a copy of them would be those of the original.
+    twin = deepcopy(module, {id(module._compiler_ctx): None})
+    if module._compiler_ctx is not None:
+        for name in ("forward", "training_step", "validation_step", "test_step", "predict_step"):
+            del twin.__dict__[name]
+    twin.__dict__.update(log=_nothing, log_dict=_nothing)
+    for part in twin.modules():
+        part._forward_hooks.clear()  # they may belong to somebody who counts
+    return twin
 
 
 def run(networks: Mapping[str, nn.Module], called: Mapping[str, Call]) -> None:
@@ -84,15 +94,15 @@ class _AllCalledError(BaseException):
 
 
 @contextmanager
-def _left_when_called(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, Call]]:
-    """Leave the block when every network is called; yields with what, by name."""
+def left_when_called(networks: Mapping[str, nn.Module], most: int) -> Iterator[dict[str, Call]]:
+    """Leave the block when so many networks are called; yields with what, by name."""
     called: dict[str, Call] = {}
 
     def seen(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if name not in called:
                 called[name] = Call(*map_tensors(torch.clone, (args, kwargs)))
-            if len(called) == len(networks):
+            if len(called) == most:
                 raise _AllCalledError
 
         return hook

@@ -168,7 +168,7 @@ class TrainingSample:
     def _hold(self, loader: DataLoader, most_bytes: int) -> None:
         held = 0
         for batch in batches_of(loader, self.indices):
-            held += sum(tensor.nbytes for tensor in all_tensors(batch))
+            held += sum(tensor.numel() * tensor.element_size() for tensor in all_tensors(batch))
             if held > most_bytes:
                 sizes = f"the first samples need {held:,} bytes, max_memory leaves {most_bytes:,}"
                 raise NoTrainingDataError(f"{sizes}: raise it, or take fewer samples")

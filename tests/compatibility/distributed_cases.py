@@ -165,12 +165,8 @@ CASES = {
     "step-calls-itself": Case(lambda: SeparationMonitor([HenzePenrose(), Ablation()]), Itself),
     "little-memory": Case(lambda: SeparationMonitor(max_memory="15KB")),
     "without-classes": Case(lambda: SeparationMonitor(target_fn=False, max_samples=25)),
-    "shuffled": Case(
-        lambda: SeparationMonitor([HenzePenrose()]), data=lambda: DataLoader(ODD, 8, shuffle=True)
-    ),
-    "all-read-all": Case(
-        lambda: SeparationMonitor([HenzePenrose()]), settings={"use_distributed_sampler": False}
-    ),
+    "shuffled": Case(lambda: SeparationMonitor([HenzePenrose()]), data=lambda: DataLoader(ODD, 8, shuffle=True)),
+    "all-read-all": Case(lambda: SeparationMonitor([HenzePenrose()]), settings={"use_distributed_sampler": False}),
     "iterable-all": Case(lambda: SeparationMonitor([HenzePenrose()]), data=lambda: DataLoader(Reads("all"), 8)),
     "iterable-shards": Case(lambda: SeparationMonitor([HenzePenrose()]), data=lambda: DataLoader(Reads("shards"), 8)),
     "one-without-data": Case(data=lambda: DataLoader(Reads("first"), 8)),
@@ -188,8 +184,6 @@ CASES = {
 }
 
 
-
-
 def run(root: Path, name: str, **settings: Any) -> None:
     """Run a case; what each process has in the end is left in ``<root>/<name>-<rank>.json``."""
     case = CASES[name]
@@ -197,7 +191,9 @@ def run(root: Path, name: str, **settings: Any) -> None:
     module, diary = case.module(), Diary()
     monitors = [] if name == "without-monitor" else [case.monitor()]
     t = trainer(root / name, *monitors, diary, **{**settings, **case.settings})
-    train = DataLoader(Words(), 4, collate_fn=padded) if case.module is Sequences else DataLoader(TRAIN, 8, shuffle=True)
+    train = (
+        DataLoader(Words(), 4, collate_fn=padded) if case.module is Sequences else DataLoader(TRAIN, 8, shuffle=True)
+    )
     loaders = (train, case.data())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

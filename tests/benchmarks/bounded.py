@@ -1,0 +1,147 @@
+"""What one analysed validation takes, in memory and time, where there is much to analyse.
+
+    python tests/benchmarks/bounded.py [--case classes-64 ...] [--max-memory 2GB 500MB 100MB] [--analysis ...]
+
+Each case runs in a process of its own, after a small fit that imports everything. Its peak is the most that the process
+held (Linux: ``VmHWM``) from the start of the validation to the record on the disk, above what it held before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lightning_separation
+from lightning_separation import SeparationMonitor, load_run
+
+MB = 1_000_000
+
+
+class Model(LightningModule):
+    """Any network; it is not trained."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        """Run it."""
+        self.net(batch[0])
+
+
+class Meter(Callback):
+    """Peak of the process and seconds, from the start of the validation to its end. List it before the monitor."""
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        Path("/proc/self/clear_refs").write_text("5")
+        self.before, self.began = status("VmRSS"), time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End."""
+        self.peak, self.seconds = status("VmHWM") - self.before, time.perf_counter() - self.began
+
+
+def status(entry: str) -> int:
+    """Bytes by an entry of ``/proc/self/status``."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1]) * 1024
+
+
+def samples(classes: int, each: int, *shape: int) -> TensorDataset:
+    """Gaussian classes that overlap, interleaved."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.arange(classes).repeat(each)
+    centres = torch.randn(classes, *shape, generator=generator)
+    return TensorDataset(0.3 * centres[target] + torch.randn(len(target), *shape, generator=generator), target)
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    linear = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    return nn.Sequential(*(part for layer in linear[:-1] for part in (layer, nn.ReLU())), linear[-1])
+
+
+CASES: dict[str, Callable[[], tuple[nn.Module, TensorDataset]]] = {
+    "small": lambda: (mlp(8, 8, 3), samples(3, 10, 8)),
+    "1000 classes x 20, d = 64": lambda: (mlp(64, 64, 1000), samples(1000, 20, 64)),
+    "1000 classes x 20, d = 512": lambda: (mlp(512, 512, 1000), samples(1000, 20, 512)),
+    "d = 100,000, linear": lambda: (mlp(32, 100_000, 10), samples(10, 20, 32)),
+    "d = 100,000, convolution": lambda: (
+        nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 40 * 40, 10)),
+        samples(10, 20, 3, 40, 40),
+    ),
+    "200 layers, d = 256": lambda: (mlp(256, *[256] * 199, 10), samples(10, 100, 256)),
+}
+
+
+def validate(case: str, max_memory: str, analyses: list[Any] | None) -> dict[str, Any]:
+    """What an analysed validation of a case takes and says; in this process."""
+    torch.manual_seed(0)
+    net, data = CASES[case]()
+    meter, monitor = Meter(), SeparationMonitor(analyses, max_memory=max_memory)
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(default_root_dir=folder, callbacks=[meter, monitor], **quiet)
+        trainer.validate(Model(net), DataLoader(data, batch_size=100), verbose=False)
+        assert trainer.log_dir is not None
+        try:
+            records = load_run(trainer.log_dir).records
+        except FileNotFoundError:  # nothing could be analysed
+            records = []
+    found = {name: len(findings) for record in records for name, findings in record.findings.items()}
+    return {"peak": meter.peak, "seconds": meter.seconds, "found": found, "notes": monitor._notes}
+
+
+def measured(case: str, max_memory: str, analysis: str = "") -> dict[str, Any]:
+    """The same in a process of its own, where everything has been imported and used once."""
+    arguments = [sys.executable, __file__, "--here", "--case", case, "--max-memory", max_memory]
+    arguments += ["--analysis", analysis] if analysis else []
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"peak": 0, "seconds": 0.0, "found": {}, "notes": [done.stderr[-2000:]]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", nargs="*", default=[case for case in CASES if case != "small"], choices=CASES)
+    parser.add_argument("--max-memory", nargs="*", default=["2GB", "500MB", "100MB"])
+    parser.add_argument("--analysis", nargs="*", default=[""])
+    parser.add_argument("--here", action="store_true", help="in this process")
+    chosen = parser.parse_args()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    if chosen.here:
+        analyses = [getattr(lightning_separation, name)() for name in chosen.analysis if name] or None
+        validate("small", "2GB", analyses)
+        print(json.dumps(validate(chosen.case[0], chosen.max_memory[0], analyses)))
+        return
+    print("| case | analyses | max_memory | peak, MB | seconds | layers found | notes |\n|---|---|---|---|---|---|---|")
+    for case in chosen.case:
+        for analysis in chosen.analysis:
+            for max_memory in chosen.max_memory:
+                row = measured(case, max_memory, analysis)
+                found = ", ".join(f"{name} {num}" for name, num in row["found"].items())
+                told = "; ".join(row["notes"])
+                numbers = f"{row['peak'] / MB:.0f} | {row['seconds']:.1f}"
+                print(f"| {case} | {analysis or 'default'} | {max_memory} | {numbers} | {found} | {told} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
