@@ -107,7 +107,7 @@ def save_record(folder: Path, record: Record) -> Path:
         "index": index,
     }
     arrays |= {"head": np.array(json.dumps(head)), "counts": record.counts}
-    _write(path, lambda file: np.savez(file, **arrays))
+    _write(path, lambda file: np.savez_compressed(file, **arrays))
     return path
 
 
