@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +32,6 @@ from .records import Findings, Record, check_findings, forget_fit, save_record, 
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
     check_analyses,
-    check_cap,
     check_class_names,
     check_epochs,
     check_network,
@@ -42,6 +43,8 @@ from .settings import (
     parse_bytes,
 )
 from .train_split import TrainingSample
+
+_log = logging.getLogger(__name__)
 
 
 class SeparationMonitor(Callback):
@@ -145,8 +148,8 @@ class SeparationMonitor(Callback):
         self.layers = as_names("layers", layers)
         self.every_n_epochs = check_integer("every_n_epochs", every_n_epochs, 1)
         self.epochs = check_epochs(epochs)
-        self.samples_per_class = check_cap("samples_per_class", samples_per_class)
-        self.max_samples = check_cap("max_samples", max_samples)
+        self.samples_per_class = check_integer("samples_per_class", samples_per_class, 1)
+        self.max_samples = check_integer("max_samples", max_samples, 1)
         self.dataloader_idx = check_integer("dataloader_idx", dataloader_idx, 0)
         self.network = network
         self.target_fn = target_fn
@@ -583,13 +586,16 @@ class SeparationMonitor(Callback):
         """Trouble with data or at run time: raised, or said once and kept with the record."""
         message = f"{subject}: {reason}"
         if self.on_error == "raise" and not harmless:
-            raise MonitorError(message)
+            raise MonitorError(message) from sys.exc_info()[1]
         if message not in self._notes:
             self._notes.append(message)
         kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
         if kind not in self._said:
             self._said.add(kind)
-            rank_zero_warn(f"SeparationMonitor {self.name!r}: {message}")
+            try:
+                rank_zero_warn(f"SeparationMonitor {self.name!r}: {message}")
+            except Warning as warning:  # the user turns them into errors; it is none here
+                _log.warning(str(warning))
 
 
 def _logged_step(trainer: Trainer) -> int:
