@@ -30,7 +30,6 @@ from .reports import Reports
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
     check_analyses,
-    check_cap,
     check_class_names,
     check_epochs,
     check_network,
@@ -145,8 +144,8 @@ class SeparationMonitor(Callback):
         self.layers = as_names("layers", layers)
         self.every_n_epochs = check_integer("every_n_epochs", every_n_epochs, 1)
         self.epochs = check_epochs(epochs)
-        self.samples_per_class = check_cap("samples_per_class", samples_per_class)
-        self.max_samples = check_cap("max_samples", max_samples)
+        self.samples_per_class = check_integer("samples_per_class", samples_per_class, 1)
+        self.max_samples = check_integer("max_samples", max_samples, 1)
         self.dataloader_idx = check_integer("dataloader_idx", dataloader_idx, 0)
         self.network = network
         self.target_fn = target_fn

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 
 from pytorch_lightning.utilities import rank_zero_warn
 
 from .errors import MonitorError
 from .processes import Processes
+
+_log = logging.getLogger(__name__)
 
 
 class Reports:
@@ -68,10 +72,13 @@ class Reports:
     def _tell(self, subject: str, reason: str, harmless: bool) -> None:
         message = f"{subject}: {reason}"
         if self._raises and not harmless:
-            raise MonitorError(message)
+            raise MonitorError(message) from sys.exc_info()[1]
         if message not in self.notes:
             self.notes.append(message)
         kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch
         if kind not in self._said:
             self._said.add(kind)
-            rank_zero_warn(f"SeparationMonitor {self._name!r}: {message}")
+            try:
+                rank_zero_warn(f"SeparationMonitor {self._name!r}: {message}")
+            except Warning as warning:  # the user turns them into errors; it is none here
+                _log.warning(str(warning))

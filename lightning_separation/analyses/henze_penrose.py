@@ -15,11 +15,14 @@ from ..comparison import jackknife_mean
 from ..functional import bayes_error_bounds, friedman_rafsky, generalized_henze_penrose
 from ..functional._forest import TooFewTreesError
 from ..functional._points import Distance
+from ..listing import listed
 from ..records import Findings
 from .base import LayerAnalysis, large_enough
 from .cost import Facts, Forwards
 
 FEWEST_SAMPLES = 5
+_SIXTHS = 2  # of max_memory; two are for activations, two for work on a layer
+_WORK = 2  # times what is found of one layer, beside it
 
 
 @dataclass
@@ -84,14 +87,27 @@ class HenzePenrose(LayerAnalysis):
             return Findings(self.axes, {})
         return super().compute(snapshot)
 
+    def chosen(self, snapshot: Snapshot) -> list[str]:
+        """The layers that are asked for, of very many classes the last that there is room for."""
+        layers = super().chosen(snapshot)
+        need = 8 * len(snapshot.class_names) ** 2 * list(self.axes.values()).count(("pair",))
+        room = _SIXTHS * snapshot.budget
+        most = max(0, room // need - _WORK)
+        if left := layers[: max(0, len(layers) - most)]:
+            sizes = f"all pairs of {len(snapshot.class_names)} classes need {need:,} bytes in each layer"
+            told = f"{sizes}, and {_WORK * need:,} for work, max_memory leaves {room:,}"
+            snapshot.report(listed(left), f"{self.name}: {told}: raise it, or take fewer classes or layers")
+        return layers[len(left) :]
+
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The separation of one layer."""
         assert snapshot.target is not None  # needs_classes
         activations = snapshot.activations(layer)
         kept = snapshot.counts >= FEWEST_SAMPLES
-        rows = kept[snapshot.target]
-        features, target = activations[rows.to(activations.device)], snapshot.target[rows]
-        counts = snapshot.counts[kept]
+        features, target, counts = activations, snapshot.target, snapshot.counts
+        if not bool(kept.all()):
+            rows = kept[target]
+            features, target, counts = activations[rows.to(activations.device)], target[rows], counts[kept]
         if self.multiclass == "global":
             tree = generalized_henze_penrose(features, target, distance=self.distance)
             pairs = {"divergence": tree.divergence, "cross_edges": tree.cross_edges}
@@ -124,6 +140,8 @@ class HenzePenrose(LayerAnalysis):
 
 
 def _with_left_out(pairs: Tensor, kept: Tensor) -> Tensor:
+    if bool(kept.all()):
+        return pairs
     full = torch.full((len(kept), len(kept)), torch.nan, dtype=torch.float64)
     full[kept.nonzero(), kept.nonzero().squeeze(1)] = pairs
     return full

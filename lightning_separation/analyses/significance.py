@@ -12,7 +12,7 @@ from torch import Tensor
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
 from ..checks import check_choice, check_number
-from ..functional._inputs import as_classes, full_precision
+from ..functional._inputs import Classes, as_classes, full_precision
 from ..functional._neurons import NeuronSample
 from ..functional.class_selectivity import class_histograms
 from ..functional.k_sample import brown_forsythe_of
@@ -27,6 +27,8 @@ from .selectivity import preferred_class
 FEWEST_SAMPLES = 3
 _BINS = 24
 _EXAMPLES = 4  # of each group
+_AT_ONCE = 1 << 22  # numbers to work on at a time
+_RESULTS = 20  # of each unit and class
 
 
 @dataclass
@@ -104,49 +106,62 @@ class Significance(LayerAnalysis):
         if int(kept.sum()) < 2:
             return {**self._untested(units.shape[1]), "tested": kept}
         rows = kept[snapshot.target]
-        matrix = units[rows.to(units.device)]
+        matrix = units if bool(rows.all()) else units[rows.to(units.device)]
         with full_precision(matrix.device):
-            sample = NeuronSample(matrix, as_classes(snapshot.target[rows], len(matrix), matrix.device))
-            if not bool(sample.finite.all()):
-                bad = int((~sample.finite).sum())
-                snapshot.report(layer, f"{self.name}: {bad} of {sample.num_units} units hold NaN or infinite values")
-            found = self._tests(sample)
+            classes = as_classes(snapshot.target[rows], len(matrix), matrix.device)
+            at_once = max(1, _AT_ONCE // (len(matrix) + _RESULTS * len(classes.counts)))
+            parts = [self._tests(NeuronSample(some, classes)) for some in matrix.split(at_once, 1)]
+            found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            finite = found.pop("finite")
+            if not bool(finite.all()):
+                bad = int((~finite).sum())
+                snapshot.report(layer, f"{self.name}: {bad} of {len(finite)} units hold NaN or infinite values")
             found["preferred_class"] = _with_left_out(found["preferred_class"], kept)
-            found |= {"tested": kept, **self._examples(found, matrix, sample, kept)}
+            found |= self._among_all(found, finite)
+            found |= {"tested": kept, **self._examples(found, matrix, finite, classes, kept)}
         return {name: value.cpu() for name, value in found.items()}
 
     def _tests(self, sample: NeuronSample) -> dict[str, Tensor]:
+        """What can be said of each unit without the others, and whether it has finite values."""
         tests, normality, spread = significance(sample, self.alpha), pooled_normality(sample), brown_forsythe_of(sample)
-        spread_q_value = false_discovery_control(spread.p_value)
-        dead = sample.finite & (sample.largest == sample.smallest)
-        alive = tests.effect_size[tests.effect_size.isfinite()].abs()
-        known = sample.finite.sum().double()
         return {
             **tests._asdict(),
             "spread_p_value": spread.p_value,
-            "spread_q_value": spread_q_value,
-            "spread_only": (spread_q_value < self.alpha) & ~tests.significant,
             "normality": normality.statistic,
             "normality_p_value": normality.p_value,
             "preferred_class": preferred_class(sample.only_finite(sample.mean)),
-            "dead": dead,
-            "significant_fraction": tests.significant.sum() / known,
-            "dead_fraction": dead.sum() / known,
+            "dead": sample.finite & (sample.largest == sample.smallest),
+            "finite": sample.finite,
+        }
+
+    def _among_all(self, found: Mapping[str, Tensor], finite: Tensor) -> dict[str, Tensor]:
+        """What depends on all units of the layer."""
+        q_value, spread_q_value = (false_discovery_control(found[p]) for p in ("p_value", "spread_p_value"))
+        significant = q_value < self.alpha
+        alive = found["effect_size"][found["effect_size"].isfinite()].abs()
+        known = finite.sum().double()
+        return {
+            "q_value": q_value,
+            "significant": significant,
+            "spread_q_value": spread_q_value,
+            "spread_only": (spread_q_value < self.alpha) & ~significant,
+            "significant_fraction": significant.sum() / known,
+            "dead_fraction": found["dead"].sum() / known,
             "best_effect_size": alive.max() if len(alive) else torch.tensor(torch.nan, dtype=torch.float64),
         }
 
     def _examples(
-        self, found: Mapping[str, Tensor], matrix: Tensor, sample: NeuronSample, kept: Tensor
+        self, found: Mapping[str, Tensor], matrix: Tensor, finite: Tensor, classes: Classes, kept: Tensor
     ) -> dict[str, Tensor]:
         """Class distributions of the most and least significant and the most and least normal units that are alive."""
-        alive = (sample.finite & ~found["dead"]).nonzero().squeeze(1)
+        alive = (finite & ~found["dead"]).nonzero().squeeze(1)
         # By p, which says how sure, and where it is too small for a number, by effect.
         by_effect = alive[found["effect_size"][alive].abs().argsort(descending=True, stable=True)]
         by_p = by_effect[found["p_value"][by_effect].argsort(stable=True)]
         by_normality = alive[found["normality"][alive].argsort(descending=True, stable=True)]
         num = min(_EXAMPLES, len(alive))
         chosen = torch.cat([by_p[:num], by_p.flip(0)[:num], by_normality[:num], by_normality.flip(0)[:num]])
-        few = NeuronSample(matrix[:, chosen], sample.classes) if num else sample
+        few = NeuronSample(matrix[:, chosen] if num else matrix[:, :1], classes)
         counts, edges = class_histograms(few, _BINS)
         histogram = counts.new_zeros(len(chosen), len(kept), _BINS, dtype=torch.int32)
         histogram[:, kept.to(counts.device)] = counts[: len(chosen)].int()

@@ -30,8 +30,8 @@ from ._points import WORK_ELEMENTS, Points
 
 _FAR = 1e30  # squared distance of padding to anything; coordinates are scaled to at most 1
 _TILE = 1 << 21  # distances between groups held at once: a processor's cache should hold them
-# Distances inside groups held at once, and coordinates: Prim's algorithm takes one step in all of them together.
-_INSIDE = 1 << 24
+_INSIDE = 1 << 24  # distances inside groups held at once: Prim's algorithm takes one step in all of them together
+_COORDINATES = 1 << 22  # of the points of these groups
 _COARSE = 1 / 32  # share of surviving edges above which a float64 product costs less than verifying them one by one
 
 
@@ -143,7 +143,8 @@ class Forest:
         found = []
         for dtype in (torch.float32, torch.float64):
             coarse = [todo[:0]]
-            for group in todo.split(max(1, _INSIDE // (size * max(size, self.points.dim)))) if len(todo) else ():
+            at_once = max(1, min(_INSIDE // size**2, _COORDINATES // (size * self.points.dim)))
+            for group in todo.split(at_once) if len(todo) else ():
                 at, u, v = self._inside(group, torch.from_numpy(used).to(self.points.device), dtype)
                 many = at.bincount(minlength=len(group)) > 4 * size + _COARSE * size**2
                 if dtype is torch.float32:

@@ -80,37 +80,16 @@ def friedman_rafsky(
         num = len(classes.labels)
         node, index = points.node.cpu().numpy(), classes.of_sample.cpu().numpy()
         members = Members(node, index, len(points))
-        sums = np.zeros((4, num, num))
+        counts = classes.counts.cpu().numpy().astype(np.float64)
+        found = [*(np.zeros((num, num)) for _ in range(5)), np.eye(num)]  # each of them can be let go
         for unions, trees in pair_trees(points, members, num_trees):
             rows = slice(unions.graph.min() // num, unions.graph.max() // num + 1)
-            sums[:, rows] += _pair_sums(unions, trees, rows, num)
-    i, j = np.triu_indices(num, 1)
-    cross, s2, t, distinct = sums[:, i, j]
-    counts = classes.counts.cpu().numpy().astype(np.float64)
-    both = np.stack([counts[i], counts[j]], -1)
-    expected, variance = _null_moments(both, both.sum(-1) - 1, s2, t)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = (cross - expected) / np.sqrt(variance)
-    # No variance: one point, or trees that use up the complete graph; what is left then is rounding of expected^2.
-    certain = (distinct == 1) | (variance <= 1e-12 * expected**2)
-    variance, z = np.where(certain, 0, variance), np.where(certain, 0, z)
-    p_value = np.where(certain, 1, ndtr(z))
-    divergence = 1 - cross * both.sum(-1) / (2 * both.prod(-1))
-
-    def symmetric(x: np.ndarray, diagonal: float = 0) -> Tensor:
-        square = np.full((num, num), float(diagonal))
-        square[i, j] = square[j, i] = x
-        return torch.from_numpy(square).to(device)
-
-    return FriedmanRafsky(
-        classes=classes.labels.to(device),
-        cross_edges=symmetric(cross),
-        divergence=symmetric(divergence),
-        expected=symmetric(expected),
-        variance=symmetric(variance),
-        z=symmetric(z),
-        p_value=symmetric(p_value, 1),
-    )
+            i, j = np.nonzero(np.arange(num)[rows, None] < np.arange(num))
+            sums = _pair_sums(unions, trees, rows, num)[:, i, j]
+            i += rows.start
+            for square, values in zip(found, _tested(np.stack([counts[i], counts[j]], -1), *sums), strict=True):
+                square[i, j] = square[j, i] = values
+    return FriedmanRafsky(classes.labels.to(device), *(torch.from_numpy(x).to(device) for x in found))
 
 
 def henze_penrose_divergence(
@@ -144,13 +123,27 @@ def henze_penrose_divergence(
     return friedman_rafsky(features, target, distance=distance, num_trees=num_trees).divergence
 
 
+def _tested(
+    counts: np.ndarray, cross: np.ndarray, s2: np.ndarray, t: np.ndarray, distinct: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """R, divergence, mean, variance, z and p, ``[P]`` each, of pairs of ``counts [P, 2]`` by their ``_pair_sums``."""
+    expected, variance = _null_moments(counts, counts.sum(-1) - 1, s2, t)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (cross - expected) / np.sqrt(variance)
+    # No variance: one point, or trees that use up the complete graph; what is left then is rounding of expected^2.
+    certain = (distinct == 1) | (variance <= 1e-12 * expected**2)
+    variance, z = np.where(certain, 0, variance), np.where(certain, 0, z)
+    p_value = np.where(certain, 1, ndtr(z))
+    divergence = 1 - cross * counts.sum(-1) / (2 * counts.prod(-1))
+    return cross, divergence, expected, variance, z, p_value
+
+
 def _pair_sums(unions: Unions, trees: list[Edges], rows: slice, num: int) -> np.ndarray:
-    """Of the graphs i * num + j of some rows i: R, the sums of squared weights and of squared strengths, and the number
-    of nodes, ``[4, rows, num]``.
+    """Of graphs R, the sums of squared weights and of squared strengths, and the number of nodes: ``[4, rows, num]``.
 
     The mean of k trees over the points, with duplicates told apart in every possible way, is one weighted graph: weight
     2 / s between two of the s points at a node, 1 / (k s_U s_V) between points of nodes that an edge of one tree joins.
-    Its strengths are the row sums of its weights.
+    Its strengths are the row sums of its weights. The graphs are i * num + j for some rows i.
     """
     edges, k = Edges.join(trees), len(trees)
     u, v = (unions.number(end, edges.graph) for end in (edges.u, edges.v))

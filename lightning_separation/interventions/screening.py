@@ -14,6 +14,7 @@ from .outcomes import IGNORED, Loss, Readout
 from .patching import unit_edit
 
 _DRAWS = 4  # of a class for each sample
+_AT_ONCE = 1 << 20  # numbers to work on at a time
 NUM_BACKWARDS = 1 + _DRAWS
 """Backward passes of an estimate: of the loss and of each draw."""
 Replace = Callable[[str, Tensor, int], Tensor]
@@ -86,23 +87,21 @@ def estimated_deltas(
         score, drawn, positions = _scores(returned, batch, readout, loss)
         if score is None and not drawn:
             raise ValueError("plain outputs and no target: nothing to screen by")
-        news = {layer: [replace(layer, leaf.detach(), axis) for leaf, axis in found] for layer, found in seen.items()}
-        of_loss = _changes(score, seen, news)
-        of_logs = [_changes(one, seen, news) for one in drawn]
+        of_loss = _changes(score, seen, replace)
+        of_logs = [_changes(one, seen, replace) for one in drawn]
     estimates = {}
     for layer, found in seen.items():
         undefined = torch.full((found[0][0].shape[found[0][1]],), torch.nan, dtype=torch.float64)
-        first = of_loss.get(layer)
-        squares = [changes[layer] ** 2 for changes in of_logs if layer in changes]
-        kl = torch.stack(squares).mean(0).sum(0) / (2 * positions) if squares else undefined
-        estimates[layer] = Estimates(undefined.to(kl.device) if first is None else first.sum(0), kl)
+        squares = [changes[layer][1] for changes in of_logs if layer in changes]
+        kl = torch.stack(squares).mean(0) / (2 * positions) if squares else undefined
+        estimates[layer] = Estimates(of_loss[layer][0] if layer in of_loss else undefined.to(kl.device), kl)
     return estimates
 
 
 def _changes(
-    score: Tensor | None, seen: Mapping[str, list[tuple[Tensor, int]]], news: Mapping[str, list[Tensor]]
-) -> dict[str, Tensor]:
-    """By layer that a gradient leads to: gradient times change of each sample and unit, ``[N, U]``."""
+    score: Tensor | None, seen: Mapping[str, list[tuple[Tensor, int]]], replace: Replace
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """By layer that a gradient leads to: of gradient times change sum and sum of squares over samples, ``[U]`` each."""
     reached = {layer: calls for layer, calls in seen.items() if all(leaf.requires_grad for leaf, _ in calls)}
     leaves = [leaf for calls in reached.values() for leaf, _ in calls]
     if score is None or not score.requires_grad or not leaves:
@@ -110,9 +109,27 @@ def _changes(
     gradients = iter(torch.autograd.grad(score, leaves, retain_graph=True, allow_unused=True))
     found = {}
     for layer, calls in reached.items():
-        pairs = zip(calls, news[layer], strict=True)
-        found[layer] = torch.stack([_change(leaf, next(gradients), new, axis) for (leaf, axis), new in pairs]).sum(0)
+        found[layer] = _sums(
+            [(leaf.detach(), next(gradients), replace(layer, leaf.detach(), axis), axis) for leaf, axis in calls]
+        )
     return found
+
+
+def _sums(calls: Sequence[tuple[Tensor, Tensor | None, Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Over samples, of what all calls of a layer change together and of its square, ``[U]`` each.
+
+    Args:
+        calls: Of each the output, its gradient, what it is replaced by, and the axis of its units.
+    """
+    output, _, _, axis = calls[0]
+    total, squares = torch.zeros(2, output.shape[axis], dtype=torch.float64, device=output.device)
+    rows = max(1, _AT_ONCE // max(1, output[0].numel()))
+    for start in range(0, len(output), rows):
+        some = slice(start, start + rows)
+        changes = [_change(x[some], None if g is None else g[some], new[some], at) for x, g, new, at in calls]
+        change = torch.stack(changes).sum(0)
+        total, squares = total + change.sum(0), squares + change.square().sum(0)
+    return total, squares
 
 
 def _scores(
@@ -144,5 +161,5 @@ def _change(output: Tensor, gradient: Tensor | None, new: Tensor, axis: int) -> 
     """Gradient times change of each sample and unit, ``[N, U]``."""
     if gradient is None:
         return torch.zeros(len(output), output.shape[axis], dtype=torch.float64, device=output.device)
-    change = gradient.double() * (new - output.detach()).double()
+    change = gradient.double() * (new - output).double()
     return change.movedim(axis, 1).flatten(2).sum(2) if output.ndim > 2 else change

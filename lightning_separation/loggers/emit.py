@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..records import Record
+from ..records.storage import write_whole
 from . import (
     ablation,
     confusion,
@@ -130,8 +131,7 @@ def emit(
         try:
             figure = draw()
             if folder is not None and not taken:
-                folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(folder / f"{_file_name(tag)}-step={step:08d}.png")
+                write_whole(folder / f"{_file_name(tag)}-step={step:08d}.png", partial(figure.savefig, format="png"))
         except Exception as error:  # neither must a figure, or the disk
             report("figures", f"not drawn: {error!r}")
             continue

@@ -62,10 +62,11 @@ def _hardest_pairs(record: Record, last: str) -> Table:
     found = record.findings["henze_penrose"]
     num = len(record.class_names)
     first = next(iter(found))
-    pairs = [(a, b) for a in range(num) for b in range(a + 1, num) if np.isfinite(found[last]["divergence"][a, b])]
-    pairs.sort(key=lambda pair: found[last]["divergence"][pair])
+    first_classes, second_classes = np.triu_indices(num, 1)
+    values = found[last]["divergence"][first_classes, second_classes]
+    pairs = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN come last
     rows = []
-    for a, b in pairs[:_MOST_ROWS]:
+    for a, b in zip(first_classes[pairs[:_MOST_ROWS]], second_classes[pairs[:_MOST_ROWS]], strict=True):
         row = [record.class_names[a], record.class_names[b]]
         row += [f"{found[layer]['divergence'][a, b]:.3f}" for layer in (first, last)]
         if "p_value" in found[last]:

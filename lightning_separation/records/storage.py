@@ -37,7 +37,7 @@ class NewerSchemaError(ValueError):
 def save_run_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Write what holds for a whole run: layers, classes, sample, settings, versions."""
     text = json.dumps({"schema": SCHEMA, **info}, indent=1)
-    _write(folder / RUN_FILE, lambda file: file.write(text.encode()))
+    write_whole(folder / RUN_FILE, lambda file: file.write(text.encode()))
 
 
 def load_run_info(folder: Path) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def save_record(folder: Path, record: Record) -> Path:
         "index": index,
     }
     arrays |= {"head": np.array(json.dumps(head)), "counts": record.counts}
-    _write(path, lambda file: np.savez(file, **arrays))
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))
     return path
 
 
@@ -172,8 +172,16 @@ def _check_schema(schema: Any, path: Path) -> None:
         )
 
 
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Under another name first: whoever is killed half-way leaves the old file, or none, but never a broken one."""
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under another name first: whoever is stopped half-way leaves the old one, or none, but none broken.
+
+    Args:
+        path: Of the file; its folder is made.
+        write: Writes to the open file.
+
+    Raises:
+        OSError: If the disk does not take it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -64,14 +64,13 @@ def validation_calls(
 
 def eager_copy(module: LightningModule) -> LightningModule:
     """A copy that knows no Trainer, logs nothing, has no hooks, and whose steps are not compiled."""
-    # Steps that Lightning compiled are attributes of the module: a copy of them would be those of the original.
     twin = deepcopy(module, {id(module._compiler_ctx): None})
-    if module._compiler_ctx is not None:
-        for name in ("forward", "training_step", "validation_step", "test_step", "predict_step"):
-            del twin.__dict__[name]
     twin.__dict__.update(log=_nothing, log_dict=_nothing)
     for part in twin.modules():
         part._forward_hooks.clear()  # they may belong to somebody who counts
+        for name, value in list(vars(part).items()):  # a copy of a compiled method is still that of the original
+            if hasattr(value, "_torchdynamo_orig_callable") and hasattr(type(part), name):
+                del part.__dict__[name]
     return twin
 
 

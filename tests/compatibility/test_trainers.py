@@ -115,6 +115,10 @@ def said(go):
     return [str(w.message) for w in caught if str(w.message).startswith("SeparationMonitor")]
 
 
+def stops():
+    return [EarlyStopping("val_loss", patience=1, min_delta=9)]
+
+
 LATE = {"max_epochs": 5, "check_val_every_n_epoch": 2}
 BY_BATCHES = {"max_epochs": 4, "check_val_every_n_epoch": None, "val_check_interval": 6}
 
@@ -140,6 +144,7 @@ BY_BATCHES = {"max_epochs": 4, "check_val_every_n_epoch": None, "val_check_inter
         pytest.param({"overfit_batches": 2}, [0, 1], id="overfit_batches-int"),
         pytest.param({"overfit_batches": 0.5}, [0, 1], id="overfit_batches-fraction"),
         pytest.param({"max_steps": 9, "max_epochs": -1}, [0, 1], id="max_steps"),
+        pytest.param({"max_epochs": -1, "callbacks": stops}, [0, 1], id="max_epochs-without-end"),
         pytest.param({"max_time": timedelta(hours=1)}, [0, 1], id="max_time"),
         pytest.param({"num_sanity_val_steps": 0}, [0, 1], id="sanity-none"),
         pytest.param({"num_sanity_val_steps": 2}, [0, 1], id="sanity-two"),
@@ -229,47 +234,64 @@ def last(t):
 SWAPPED = "ablation: the network's weights are no longer those of the validation (a callback that averages them?)"
 
 
+def swa():
+    return StochasticWeightAveraging(1e-2, swa_epoch_start=1)
+
+
+def ema():
+    return EMAWeightAveraging(decay=0.9)
+
+
+def lr_finder():
+    return LearningRateFinder(num_training_steps=3)
+
+
+def size_finder():
+    return BatchSizeFinder(max_trials=1, steps_per_trial=1)
+
+
 @pytest.mark.parametrize(
-    "others, note",
+    "other, place",
     [
-        pytest.param(
-            lambda: StochasticWeightAveraging(1e-2, swa_epoch_start=1), None, id="stochastic-weight-averaging"
-        ),
-        pytest.param(WeightAveraging, SWAPPED, id="weight-averaging"),
-        pytest.param(lambda: EMAWeightAveraging(decay=0.9), SWAPPED, id="ema-weight-averaging"),
-        pytest.param(lambda: LearningRateFinder(num_training_steps=5), None, id="learning-rate-finder"),
-        pytest.param(lambda: BatchSizeFinder(max_trials=1, steps_per_trial=1), None, id="batch-size-finder"),
-        pytest.param(lambda: BackboneFinetuning(1), None, id="backbone-finetuning"),
-        pytest.param(Timer, None, id="timer"),
-        pytest.param(LearningRateMonitor, None, id="learning-rate-monitor"),
-        pytest.param(ModelSummary, None, id="model-summary"),
-        pytest.param(RichProgressBar, None, id="rich-progress-bar"),
-        pytest.param(DeviceStatsMonitor, None, id="device-stats"),
-        pytest.param(lambda: GradientAccumulationScheduler({1: 2}), None, id="gradient-accumulation-scheduler"),
-        pytest.param(lambda: EarlyStopping("val_loss", patience=1, min_delta=9), None, id="early-stopping"),
+        pytest.param(swa, "behind", id="stochastic-weight-averaging"),
+        pytest.param(swa, "before", id="stochastic-weight-averaging-before"),
+        pytest.param(WeightAveraging, "behind", id="weight-averaging"),
+        pytest.param(WeightAveraging, "before", id="weight-averaging-before"),
+        pytest.param(ema, "behind", id="ema-weight-averaging"),
+        pytest.param(ema, "before", id="ema-weight-averaging-before"),
+        pytest.param(lr_finder, "behind", id="learning-rate-finder"),
+        pytest.param(lr_finder, "before", id="learning-rate-finder-before"),
+        pytest.param(size_finder, "before", id="batch-size-finder-before"),
+        pytest.param(lambda: BackboneFinetuning(1), "behind", id="backbone-finetuning"),
+        pytest.param(lambda: BackboneFinetuning(1), "before", id="backbone-finetuning-before"),
+        pytest.param(Timer, "behind", id="timer"),
+        pytest.param(LearningRateMonitor, "behind", id="learning-rate-monitor"),
+        pytest.param(ModelSummary, "behind", id="model-summary"),
+        pytest.param(RichProgressBar, "behind", id="rich-progress-bar"),
+        pytest.param(DeviceStatsMonitor, "behind", id="device-stats"),
+        pytest.param(lambda: GradientAccumulationScheduler({1: 2}), "behind", id="gradient-accumulation-scheduler"),
     ],
 )
-@pytest.mark.parametrize("place", ["first", "last"])
-def test_other_callbacks(tmp_path, others, note, place):
+def test_other_callbacks(tmp_path, other, place):
     def go(t, module, data):
-        if place == "last":
+        if place == "before":
             last(t)
         t.fit(module, datamodule=data)
 
-    settings = {"max_epochs": 3, "enable_progress_bar": others is RichProgressBar}
-    run, _, module = run_twice(
+    run, t, module = run_twice(
         tmp_path,
         lambda: (Witness(), Own()),
         lambda: monitor(on_error="warn"),
-        callbacks=lambda: [others()],
+        callbacks=lambda: [other()],
         go=go,
-        **settings,
+        max_epochs=3,
+        enable_progress_bar=other is RichProgressBar,
     )
-    swapped = note is not None and place == "last"  # the other one put its weights back before the monitor was asked
-    assert [record.notes for record in run.records] == [[note] if swapped else []] * len(run.records)
+    swapped = other in (WeightAveraging, ema) and place == "before"  # it put its weights back before the monitor looked
+    assert [record.notes for record in run.records] == [[SWAPPED] if swapped else []] * len(run.records)
     for record in run.records:
         record.notes.clear()
-    assert_right(run, module, [0, 1] if others is EarlyStopping else None, ablated=not swapped)
+    assert_right(run, module, range(t.current_epoch), ablated=not swapped)
 
 
 class Manual(Witness):
@@ -344,7 +366,7 @@ class Inner(nn.Module):
 
 
 class Wraps(Witness):
-    """A network whose layers are found under other names once it is compiled."""
+    """A network whose layers are found under other names once it is compiled; to compile ``log`` would take long."""
 
     def __init__(self, prefix="net."):
         super().__init__(Inner())
@@ -353,6 +375,9 @@ class Wraps(Witness):
     def apart(self, batch):
         first = functional.linear(batch[0], *self.plain[0].parameters())
         return {f"{self.prefix}first": first, f"{self.prefix}last": self.net(batch[0])}
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        return {**self.apart(batch), "target": batch[1]}
 
 
 class Calls(Wraps):
@@ -443,8 +468,13 @@ def test_compiled(tmp_path, made, sanity):
         compilers.append(Counted())
         return made(compilers[-1]), (loader(blobs(seed=1)), loader(blobs()))
 
-    run, t, _ = run_twice(tmp_path, compiled, monitor, num_sanity_val_steps=sanity)
-    assert_right(run, t.lightning_module, [0, 1])
+    both = {"splits": ("val", "train")}
+    run, t, _ = run_twice(tmp_path, compiled, lambda: monitor(**both), num_sanity_val_steps=sanity)
+    module = t.lightning_module
+    assert_right(run, module, [0, 1])
+    x, y = blobs(seed=1).tensors
+    found = run.train.records[-1].findings["henze_penrose"][f"{module.prefix}last"]["divergence"]
+    np.testing.assert_array_equal(found, henze_penrose_divergence(module.net(x).detach(), y))
     without, with_monitor = compilers
     assert without.graphs == with_monitor.graphs
     assert without.graphs > 0 or made in (whole_in_place, layers_in_place)  # never called; too small to be compiled
@@ -479,18 +509,6 @@ def test_a_compiled_step_that_cannot_be_run_without_its_trainer_is_said(tmp_path
     assert not without
     assert "validation_step: it is compiled, and run without that on a copy of the module it fails" in message
     assert message.endswith("Compile the network instead")
-
-
-def test_training_data_of_a_compiled_step(tmp_path):
-    def compiled():
-        torch._dynamo.reset()
-        return torch.compile(Wraps(), backend="eager"), (loader(blobs(seed=1)), loader(blobs()))
-
-    _, t, _ = run_twice(tmp_path, compiled, lambda: quick(splits=("val", "train")), max_epochs=1)
-    (record,) = load_run(t.log_dir, split="train").records
-    x, y = blobs(seed=1).tensors
-    found = record.findings["henze_penrose"]["net.last"]["divergence"]
-    np.testing.assert_array_equal(found, henze_penrose_divergence(t.lightning_module.net(x).detach(), y))
 
 
 # Resumed runs
