@@ -41,6 +41,26 @@ def rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
+class Still(Classifier):
+    """Its weights stay as they are: one process and two have the same, whatever their batches."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+
+class Itself(Still):
+    """Its step calls ``self(x)``."""
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("val_loss", self.loss(self(batch[0]), batch[1]), sync_dist=True)
+
+
 class Case(NamedTuple):
     """What is run.
 
@@ -53,23 +73,10 @@ class Case(NamedTuple):
     """
 
     monitor: Callable[[], SeparationMonitor] = SeparationMonitor
-    module: Callable[[], LightningModule] = Classifier
+    module: Callable[[], LightningModule] = Still
     data: Callable[[], Any] = lambda: DataLoader(ODD, 8)
     settings: dict[str, Any] = {}  # noqa: RUF012
     go: Callable[[Trainer, LightningModule, Any], Any] | None = None
-
-
-class Itself(Classifier):
-    """Its step calls ``self(x)``."""
-
-    def forward(self, x):
-        return self.net(x)
-
-    def training_step(self, batch, batch_idx):
-        return self.loss(self(batch[0]), batch[1])
-
-    def validation_step(self, batch, batch_idx, dataloader_idx=0):
-        self.log("val_loss", self.loss(self(batch[0]), batch[1]), sync_dist=True)
 
 
 class Reads(IterableDataset):
@@ -102,12 +109,12 @@ def padded(samples):
     return nn.utils.rnn.pad_sequence([x for x, _ in samples], batch_first=True), torch.tensor([y for _, y in samples])
 
 
-class Sequences(Classifier):
+class Sequences(Still):
     def __init__(self):
         super().__init__(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)))
 
     def training_step(self, batch, batch_idx):
-        return self.loss(self.net(batch[0]), batch[1])
+        return self.loss(self.net(batch[0]).mean(1), batch[1])
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.log("val_loss", self.loss(self.net(batch[0]).mean(1), batch[1]))
@@ -148,7 +155,7 @@ def _target(batch):
 
 def everything(**settings: Any) -> SeparationMonitor:
     made = [HenzePenrose(), Significance(), Ablation(), PrincipalComponents(), LabelSuspects(), Confusion()]
-    made += [GroupAblation(fraction=1), NextLayerEffect(fraction=1), LayerInformation(), Modularity()]
+    made += [GroupAblation(fraction=1), NextLayerEffect(fraction=1), LayerInformation(edges=(-9.0, 9.0)), Modularity()]
     made += [PermutationImportance(repeats=3), WeightContributions(), Whole()]
     return SeparationMonitor(made, **settings)
 
@@ -159,12 +166,16 @@ def validate_twice(t: Trainer, module: LightningModule, loaders: Any) -> None:
 
 
 CASES = {
+    "trained": Case(module=Classifier),
+    "without-monitor": Case(module=Classifier),
     "default": Case(),
     "everything": Case(everything),
     "capped": Case(lambda: SeparationMonitor([HenzePenrose(), LabelSuspects()], samples_per_class=7)),
     "step-calls-itself": Case(lambda: SeparationMonitor([HenzePenrose(), Ablation()]), Itself),
     "little-memory": Case(lambda: SeparationMonitor(max_memory="15KB")),
-    "without-classes": Case(lambda: SeparationMonitor(target_fn=False, max_samples=25)),
+    "without-classes": Case(
+        lambda: SeparationMonitor([PrincipalComponents(), LayerInformation()], target_fn=False, max_samples=25)
+    ),
     "shuffled": Case(lambda: SeparationMonitor([HenzePenrose()]), data=lambda: DataLoader(ODD, 8, shuffle=True)),
     "all-read-all": Case(lambda: SeparationMonitor([HenzePenrose()]), settings={"use_distributed_sampler": False}),
     "iterable-all": Case(lambda: SeparationMonitor([HenzePenrose()]), data=lambda: DataLoader(Reads("all"), 8)),
@@ -180,7 +191,6 @@ CASES = {
     "no-target-in-one": Case(FailsBefore),
     "validate-and-test": Case(lambda: SeparationMonitor([HenzePenrose()]), go=validate_twice),
     "training-data": Case(lambda: SeparationMonitor([HenzePenrose(), Significance()], splits=("val", "train"))),
-    "without-monitor": Case(),
 }
 
 
@@ -218,5 +228,6 @@ def run(root: Path, name: str, **settings: Any) -> None:
 if __name__ == "__main__":
     folder, *names = sys.argv[1:]
     torch.set_num_threads(1)
+    CASES["raises"] = Case(lambda: SeparationMonitor([FailsInOne()], on_error="raise"))
     for case_name in names:
         run(Path(folder), case_name, strategy="ddp", devices=2)
