@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -34,18 +35,18 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(value)}")
 
 
-def check_integer(name: str, value: Any, low: int, high: float = float("inf")) -> int:
+def check_integer(name: str, value: Any, low: int, high: int = sys.maxsize) -> int:
     """The value as a plain integer; raise ValueError unless it is one from ``low`` to ``high``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) <= high:
-        bounds = f"of at least {low}" if high == float("inf") else f"from {low} to {high}"
+        bounds = f"of at least {low}" if high == sys.maxsize else f"from {low} to {high}"
         raise ValueError(f"{name} must be an integer {bounds}, not {shown(value)}")
     return int(value)
 
 
 def check_positive(**values: int) -> None:
-    """Raise ValueError unless each value is a positive integer."""
+    """Raise ValueError unless each value is a positive integer, and no larger than anything can be."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or not 0 < int(value) <= sys.maxsize:
             raise ValueError(f"{name} must be a positive integer, not {shown(value)}")
 
 

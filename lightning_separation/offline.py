@@ -13,15 +13,15 @@ from torch import nn
 
 from .analyses import Analysis
 from .analyses.base import begun_anew, possible
-from .capture import Capture, Sample, select_layers
+from .capture import Capture, NothingCapturedError, Sample, select_layers
 from .capture.buffers import Pooling
 from .capture.dataset_index import place
 from .capture.restore import unchanged
 from .capture.structures import first_tensor
 from .capture.targets import TargetFn
-from .checks import as_names, check_choice, shown
+from .checks import as_names, check_choice, check_integer, shown
 from .records import Record
-from .settings import check_analyses, check_cap, check_class_names, check_seed, check_target_fn, parse_bytes
+from .settings import check_analyses, check_class_names, check_seed, check_target_fn, parse_bytes
 
 
 def analyze(
@@ -62,7 +62,7 @@ def analyze(
 
     Raises:
         ValueError: For impossible settings or an unknown layer.
-        NothingCapturedError: If the loader is empty.
+        NothingCapturedError: If the loader is empty, or ``max_memory`` too small for what it gives.
 
     Example:
         >>> import torch
@@ -89,7 +89,10 @@ def analyze(
         network,
         select_layers(network, patterns),
         {"": network},
-        Sample(check_cap("samples_per_class", samples_per_class), check_cap("max_samples", max_samples)),
+        Sample(
+            check_integer("samples_per_class", samples_per_class, 1),
+            check_integer("max_samples", max_samples, 1),
+        ),
         target_fn=target_fn,
         class_names=check_class_names(class_names),
         pooling=pooling,
@@ -110,6 +113,8 @@ def analyze(
                 args, kwargs = _arguments(network, batch)
                 network(*args, **kwargs)
                 capture.after_batch()
+            if not capture.running:
+                raise NothingCapturedError(notes[-1])
             snapshot = capture.finish()
             place(snapshot, dataloader)
             findings = {analysis.name: analysis.compute(snapshot) for analysis in possible(chosen, snapshot)}

@@ -12,11 +12,13 @@ from typing import Any
 
 from torch import nn
 
+from . import analyses as known
 from .analyses import Ablation, Analysis, HenzePenrose, Significance
 from .checks import as_list, as_names, check_choice, check_integer, shown
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _PACKAGES = ("lightning-separation", "torch", "pytorch-lightning", "torchmetrics", "numpy", "scipy")
+_KNOWN = tuple(kind for name in known.__all__ if (kind := getattr(known, name)) is not Analysis)
 
 
 def parse_bytes(size: str | int) -> int:
@@ -53,6 +55,7 @@ def check_class_names(names: Iterable[Any] | None) -> list[str] | None:
         return None
     given = "a set" if isinstance(names, set | frozenset) else names
     found = [str(name) for name in as_list("class_names", given, "names", lambda name: isinstance(name, str | Real))]
+    found = [name.encode(errors="replace").decode() for name in found]  # folders can have names that are no text
     if twice := {name for name in found if found.count(name) > 1}:
         raise ValueError(f"class_names must differ; there are two {shown(twice.pop())}")
     return found
@@ -89,11 +92,6 @@ def check_seed(seed: int) -> int:
     return check_integer("seed", seed, -(2**63), 2**64 - 1)
 
 
-def check_cap(name: str, value: int) -> int:
-    """A number of samples as a plain integer; raise ValueError unless it is positive."""
-    return check_integer(name, value, 1, sys.maxsize)
-
-
 def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
     """The analyses to run: the given, or the default ones.
 
@@ -116,6 +114,8 @@ def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
         if not isinstance(analysis.needs_classes, bool):
             given = shown(analysis.needs_classes)
             raise ValueError(f"analyses: needs_classes of {shown(analysis.name)} must be True or False, not {given}")
+        if any(getattr(kind, "name", None) == analysis.name for kind in _KNOWN if not isinstance(analysis, kind)):
+            raise ValueError(f"analyses: {shown(analysis)} has the name of another, {analysis.name!r}")
     names = [analysis.name for analysis in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(

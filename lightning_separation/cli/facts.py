@@ -127,7 +127,7 @@ def if_known(find: Callable[[], Found]) -> Found | None:
     """What a run can tell, or None where it lacks what that needs."""
     try:
         return find()
-    except ValueError:
+    except (KeyError, ValueError):
         return None
 
 

@@ -18,6 +18,7 @@ from ..capture.layers import add_hook, unknown_layer
 from ..capture.recorder import batch_axis
 from ..capture.structures import first_tensor, with_first_tensor
 from ..capture.units import unit_axis
+from ..checks import shown
 from ..functional._inputs import device_of
 
 Edit = Callable[[Tensor], Tensor]
@@ -85,7 +86,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
 def described(value: Any) -> str:
     """What was given, for messages: short values as they are, others by their type."""
     if value is None or isinstance(value, str | bool | int | float):
-        return repr(value)
+        return shown(value)
     return f"a {type(value).__name__}"
 
 

@@ -112,7 +112,7 @@ def joined(parts: Sequence[Findings], layers: Sequence[str]) -> Findings:
 def check_findings(found: Any, num_classes: int) -> None:
     """Raise ValueError unless these are findings, and all their axes of classes and pairs have so many places."""
     if not isinstance(found, Findings):
-        raise ValueError(f"it must give Findings, not {type(found).__name__}")
+        raise ValueError(f"an analysis must give Findings, not {type(found).__name__}")
     for layer, quantities in found.items():
         for quantity, array in quantities.items():
             axes = [part for name in found.axes[quantity] for part in (["class"] * 2 if name == "pair" else [name])]

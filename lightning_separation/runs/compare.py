@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..comparison import Difference, adjusted, jackknife_difference, welch_difference
 from ..comparison.difference import ROUNDING
-from ..records import INPUT, Record
+from ..records import INPUT, Findings, Record
 from .comparison import Comparison, Row, Test
 from .run import BEFORE, Moment, Run, named, titled
 
@@ -31,8 +31,9 @@ Array = NDArray[np.float64]
 
 def separations(record: Record) -> dict[str, Array]:
     """The divergence of the pairs of classes by layer, ``[K, K]``, in order of execution; only where a pair has one."""
-    found = record.findings.get("henze_penrose")
-    matrices = {layer: found[layer]["divergence"] for layer in record.layers if layer in found} if found else {}
+    found = record.findings.get("henze_penrose", Findings({}, {}))
+    of_pairs = [layer for layer in record.layers if "divergence" in found.get(layer, ())]
+    matrices = {layer: found[layer]["divergence"] for layer in of_pairs if found.axes["divergence"] == ("pair",)}
     return {layer: matrix for layer, matrix in matrices.items() if measured_classes(matrix).any()}
 
 
