@@ -58,14 +58,24 @@ def sample_batches(snapshot: Snapshot, max_samples: int, name: str, target: Tens
     if snapshot.target is not None:
         labels = snapshot.target
         kept = usable[rows_within_cap(labels[usable], max(1, max_samples // len(snapshot.labels)), labels[:0])]
-    batches = []
+    batches, places = [], []
     for rows, call in snapshot.calls:
         own = torch.isin(rows, kept).nonzero().squeeze(1)
         if len(own):
             whole = Batch(call.args, len(rows), call.kwargs, None if target is None else target[rows])
             batches.append(whole.rows(own))
+            places.append(rows[own])
+    batches = _in_order(batches, torch.cat(places))
     row_bytes = tape_bytes(
         snapshot.network, batches[0].rows(torch.arange(min(2, batches[0].size))), snapshot.forward_context
     )
     size = max(1, snapshot.budget // max(row_bytes, 1))
     return [part for batch in joined(batches, size) for part in batch.split(size)]
+
+
+def _in_order(batches: list[Batch], places: Tensor) -> list[Batch]:
+    """The samples in their order, if they come in another and fit into one batch: what is drawn goes by it."""
+    if bool((places.diff() > 0).all()):
+        return batches
+    together = joined(batches, len(places))
+    return [together[0].rows(places.argsort())] if len(together) == 1 else batches

@@ -23,7 +23,7 @@ from tests.compatibility.harness import TAGS
 from tests.helpers import Classifier, trainer
 
 ROOT = Path(__file__).parents[2]
-OTHER = ("trained", "without-monitor", "shuffled", "sequences", "half-precision", "no-target-in-one")
+OTHER = ("trained", "without-monitor", "shuffled", "sequences", "half-precision", "fails-in-one", "no-target-in-one")
 AS_ONE = [name for name in CASES if name not in OTHER]
 """Cases of which one process makes the same records."""
 
@@ -79,7 +79,10 @@ def assert_same_records(first, second):
 def test_two_processes_leave_the_record_of_one(two, tmp_path, name):
     *_, folder = two(name)
     run(tmp_path, name)
-    assert_same_records(load_run(folder), load_run(tmp_path / name))
+    found, alone = load_run(folder), load_run(tmp_path / name)
+    if name in ("iterable-all", "one-without-data"):  # which process has which samples is not known
+        found.info["sample"] = [position // 2 for position in found.info["sample"]]
+    assert_same_records(found, alone)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "without-monitor"])
@@ -185,7 +188,11 @@ def test_the_sample_of_several_processes_is_that_of_one(labels, processes, cap, 
             for batch in loader:
                 sample.rows(len(batch), classes[batch] if with_classes else None)
         seen = [sample.seen for sample in samples]
-        of_all = torch.tensor([labels[position % len(labels)] for some in seen for position in some]) if with_classes else None
+        of_all = (
+            torch.tensor([labels[position % len(labels)] for some in seen for position in some])
+            if with_classes
+            else None
+        )
         for sample in samples:
             kept = sample.merge(seen, of_all)
             sample.finish()
