@@ -52,7 +52,8 @@ def check_positive(**values: int) -> None:
 
 def check_number(name: str, value: float, low: float = float("-inf"), high: float = float("inf")) -> None:
     """Raise ValueError unless the value is a number between two others, neither included."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not low < value < high:
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not is_number or not low < value < high:
         raise ValueError(f"{name} must be a number above {low} and below {high}, not {shown(value)}")
 
 

@@ -22,7 +22,7 @@ from .base import LayerChoice, reason_of
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .layer_information import evenly_spaced
-from .named_features import check_feature_names, feature_labels
+from .named_features import check_argument, check_feature_names, feature_labels
 from .run_bins import Edges, RunBins, check_bins, check_edges
 from .shared_information import shared_information
 from .sources import NOWHERE, layers_given, linear_layers, linear_sources
@@ -90,6 +90,7 @@ class FeatureInformation(LayerChoice):
         check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pooling", self.pooling, get_args(Pooling))
+        check_argument(self.argument)
         self.feature_names = check_feature_names(self.feature_names)
         self._run_bins = RunBins(self.bins, self.edges)
 

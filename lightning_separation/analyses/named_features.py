@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 from ..capture import Snapshot
-from ..checks import as_list
+from ..checks import as_list, shown
 
 
 def check_feature_names(names: Sequence[str] | None) -> list[str] | None:
@@ -14,6 +14,12 @@ def check_feature_names(names: Sequence[str] | None) -> list[str] | None:
     if names is None:
         return None
     return [str(name) for name in as_list("feature_names", names, "names", lambda name: isinstance(name, str | Real))]
+
+
+def check_argument(argument: str | int | None) -> None:
+    """Raise ValueError unless it can name one of several inputs of a network, or count it, or is None."""
+    if isinstance(argument, bool) or not (argument is None or isinstance(argument, str | Integral)):
+        raise ValueError(f"argument must be the name or the position of an input, not {shown(argument)}")
 
 
 def feature_labels(names: Sequence[str] | None, num: int, analysis: str, snapshot: Snapshot) -> dict[str, list[str]]:

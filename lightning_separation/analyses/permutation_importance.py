@@ -21,7 +21,7 @@ from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
 from .cost import Facts, Forwards
-from .named_features import check_feature_names, feature_labels
+from .named_features import check_argument, check_feature_names, feature_labels
 from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import private_generator, sample_batches
 
@@ -97,8 +97,7 @@ class PermutationImportance(LayerChoice):
             self.groups = {str(name): as_list("groups", group, "features") for name, group in self.groups.items()}
         elif self.groups is not None and not (isinstance(self.groups, str) and self.groups == "correlated"):
             raise ValueError(f'groups must be "correlated" or lists of features by name, not {shown(self.groups)}')
-        if isinstance(self.argument, bool) or not (self.argument is None or isinstance(self.argument, str | Integral)):
-            raise ValueError(f"argument must be the name or the position of an input, not {shown(self.argument)}")
+        check_argument(self.argument)
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:

@@ -127,32 +127,38 @@ def load_record(path: Path) -> Record:
 
 
 def _read(path: Path) -> Record:
-    with path.open("rb") as file:
-        if not is_zipfile(file):  # or NumPy would take it for a pickle
+    with path.open("rb") as opened:  # here, as NumPy leaves open what is broken
+        if not is_zipfile(opened):  # or NumPy would take it for a pickle
             raise BadZipFile("no .npz file")
-    with np.load(path, allow_pickle=False) as file:
-        if broken := file.zip.testzip():  # NumPy compares checksums only of what it reads to its end
-            raise BadZipFile(f"{broken} is damaged")
-        head = {"labels": {}, **json.loads(file["head"].item())}
-        _check_schema(head["schema"], path)
-        _check_types(head, _HEAD)
-        layers: dict[str, dict[str, dict[str, Any]]] = {analysis: {} for analysis in head["axes"]}
-        for entry in head["index"]:
-            found = layers[entry["analysis"]].setdefault(entry["layer"], {})
-            found[entry["quantity"]] = file[entry["array"]]
-        return Record(
-            epoch=head["epoch"],
-            step=head["step"],
-            stage=head["stage"],
-            split=head["split"],
-            layers=head["layers"],
-            class_names=head["class_names"],
-            counts=file["counts"],
-            findings={
-                name: Findings(head["axes"][name], found, head["labels"].get(name)) for name, found in layers.items()
-            },
-            notes=head["notes"],
-        )
+        opened.seek(0)
+        with np.load(opened, allow_pickle=False) as file:
+            return _record(file, path)
+
+
+def _record(file: Any, path: Path) -> Record:
+    """The record that an opened .npz holds."""
+    if broken := file.zip.testzip():  # NumPy compares checksums only of what it reads to its end
+        raise BadZipFile(f"{broken} is damaged")
+    head = {"labels": {}, **json.loads(file["head"].item())}
+    _check_schema(head["schema"], path)
+    _check_types(head, _HEAD)
+    layers: dict[str, dict[str, dict[str, Any]]] = {analysis: {} for analysis in head["axes"]}
+    for entry in head["index"]:
+        found = layers[entry["analysis"]].setdefault(entry["layer"], {})
+        found[entry["quantity"]] = file[entry["array"]]
+    return Record(
+        epoch=head["epoch"],
+        step=head["step"],
+        stage=head["stage"],
+        split=head["split"],
+        layers=head["layers"],
+        class_names=head["class_names"],
+        counts=file["counts"],
+        findings={
+            name: Findings(head["axes"][name], found, head["labels"].get(name)) for name, found in layers.items()
+        },
+        notes=head["notes"],
+    )
 
 
 def _check_types(content: Mapping[str, Any], types: Mapping[str, type]) -> None:

@@ -284,7 +284,7 @@ def test_other_callbacks(tmp_path, other, place):
         lambda: monitor(on_error="warn"),
         callbacks=lambda: [other()],
         go=go,
-        max_epochs=3,
+        max_epochs=2,
         enable_progress_bar=other is RichProgressBar,
     )
     swapped = other in (WeightAveraging, ema) and place == "before"  # it put its weights back before the monitor looked
