@@ -197,10 +197,8 @@ class Capture:
             raise NothingCapturedError(f"{known} never called in the step; name the module to analyse by network=")
         called = sum(rows for rows, calls in zip(recorder.batch_rows, recorder.calls, strict=True) if calls)
         if called < sum(recorder.batch_rows):
-            raise NothingCapturedError(
-                f"the step called the network for {called} of {sum(recorder.batch_rows)} samples only: it must for each "
-                "batch (limit_val_batches leaves out the last ones)"
-            )
+            told = f"the step called the network for {called} of {sum(recorder.batch_rows)} samples only"
+            raise NothingCapturedError(f"{told}: it must for each batch (limit_val_batches leaves out the last ones)")
         self.sample.finish()
         self.networks = recorder.networks
         labels = torch.cat(self._labels) if self._labels else None
