@@ -13,6 +13,8 @@ from ..functional._sampling import rows_within_cap
 from ..interventions.batches import Batch, joined
 from ..interventions.clean_run import tape_bytes
 
+_KEPT = 4  # times an output is kept: in a run and one with gradients, each as the layer made it and as it is given on
+
 
 def private_generator(seed: int, layer: str) -> torch.Generator:
     """The same for one seed and layer, whatever else is drawn."""
@@ -69,7 +71,7 @@ def sample_batches(snapshot: Snapshot, max_samples: int, name: str, target: Tens
     row_bytes = tape_bytes(
         snapshot.network, batches[0].rows(torch.arange(min(2, batches[0].size))), snapshot.forward_context
     )
-    size = max(1, snapshot.budget // max(row_bytes, 1))
+    size = max(1, snapshot.budget // max(_KEPT * row_bytes, 1))
     return [part for batch in joined(batches, size) for part in batch.split(size)]
 
 

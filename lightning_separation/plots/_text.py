@@ -91,7 +91,7 @@ def _heights(size: float, weight: str, families: tuple[str, ...]) -> tuple[float
     return float(heights.max()), -float(heights.min())
 
 
-@lru_cache(maxsize=4096)  # names come again with every layer and epoch
+@lru_cache(maxsize=1024)  # names come again with every layer and epoch; titles do not, at some 10 kB each
 def _outline(text: str, size: float, weight: str, families: tuple[str, ...]) -> Path:
     if not text.strip():
         return Path(np.empty((0, 2)))
