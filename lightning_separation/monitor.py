@@ -204,7 +204,11 @@ class SeparationMonitor(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers again: modules may have been built since ``setup``."""
         layers, networks = self._choose_layers(pl_module), find_network(pl_module, self.network)
-        self._preview = Preview(self, pl_module, layers, networks) if Preview.wanted(trainer) else None
+        self._preview = (
+            Preview(self, pl_module, layers, networks, _is_wrapped(trainer, pl_module))
+            if Preview.wanted(trainer)
+            else None
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
@@ -436,7 +440,7 @@ class SeparationMonitor(Callback):
             seed=self.seed,
             split="test" if trainer.testing else "val",
             processes=self._processes,
-            wrapped=trainer.model is not pl_module,
+            wrapped=_is_wrapped(trainer, pl_module),
         )
         loader = _validation_loader(trainer, self.dataloader_idx)
         with self._harmless():
@@ -650,6 +654,11 @@ def _loader_samples(trainer: Trainer, index: int) -> int | None:
     with suppress(TypeError, AttributeError, OverflowError):  # there may be no end to the batches
         sizes.append(int(trainer.num_val_batches[index]) * loader.batch_size * trainer.world_size)
     return min(sizes, default=None)
+
+
+def _is_wrapped(trainer: Trainer, pl_module: LightningModule) -> bool:
+    """Whether steps are run as calls of the module, through a wrapper around it."""
+    return trainer.model is not pl_module
 
 
 def _shows_progress(trainer: Trainer) -> bool:

@@ -40,6 +40,7 @@ class Preview:
         root: The module that names the layers.
         layers: The chosen modules by name.
         networks: The modules whose calls count, by name; None finds them.
+        wrapped: Whether the step itself is run as a call of ``root``.
 
     Attributes:
         known: Whether there is something to say.
@@ -51,12 +52,19 @@ class Preview:
         root: nn.Module,
         layers: dict[str, nn.Module],
         networks: dict[str, nn.Module] | None,
+        wrapped: bool = False,
     ) -> None:
         self.known = False
         self._monitor, self._lost, self._batch_size = monitor, False, 0
         # Of one sample everything is kept.
         self._recorder = Recorder(
-            root, layers, networks, pooling=monitor.pooling, budget=sys.maxsize, report=_nothing_to_report
+            root,
+            layers,
+            networks,
+            pooling=monitor.pooling,
+            budget=sys.maxsize,
+            wrapped=wrapped,
+            report=_nothing_to_report,
         )
         self._unseen = 0
         self._one: Snapshot | None = None
