@@ -204,11 +204,9 @@ class SeparationMonitor(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the layers again: modules may have been built since ``setup``."""
         layers, networks = self._choose_layers(pl_module), find_network(pl_module, self.network)
-        self._preview = (
-            Preview(self, pl_module, layers, networks, _is_wrapped(trainer, pl_module))
-            if Preview.wanted(trainer)
-            else None
-        )
+        self._preview = None
+        if Preview.wanted(trainer):
+            self._preview = Preview(self, pl_module, layers, networks, _is_wrapped(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
