@@ -209,9 +209,8 @@ class Capture:
         if not any(recorder.calls):
             known = f"network={', '.join(self.networks)!r} was" if self.networks else "the network was"
             raise NothingCapturedError(f"{known} never called in the step; name the module to analyse by network=")
-        called = sum(len(places) for places, calls in zip(recorder.places, recorder.calls, strict=True) if calls)
-        if called < recorder.num_rows:
-            told = f"the step called the network for {called} of {recorder.num_rows} samples only"
+        if recorder.num_called < recorder.num_rows:
+            told = f"the step called the network for {recorder.num_called} of {recorder.num_rows} samples only"
             raise NothingCapturedError(f"{told}: it must for each batch (limit_val_batches leaves out the last ones)")
         if recorder.call_bytes > self.budget:
             raise NothingCapturedError(self._too_large(recorder))

@@ -140,6 +140,11 @@ class Recorder:
         """Rows so far."""
         return sum(map(len, self.places))
 
+    @property
+    def num_called(self) -> int:
+        """Those of them for which the step called a network."""
+        return sum(len(places) for places, calls in zip(self.places, self.calls, strict=True) if calls)
+
     def begin_batch(self, rows: Tensor, size: int) -> None:
         """A batch is about to run.
 
@@ -177,7 +182,8 @@ class Recorder:
             if len(buffer.rows) != self.num_rows:
                 self._drop(key)
                 self.failed.add(key)
-                self.report(key, f"it ran for {len(buffer.rows)} of {self.num_rows} samples only")
+                if len(buffer.rows) != self.num_called:  # else that is said of the network
+                    self.report(key, f"it ran for {len(buffer.rows)} of {self.num_rows} samples only")
 
     def keep_within_budget(self) -> None:
         """Drop the largest layers until what is held takes no more memory than it may."""

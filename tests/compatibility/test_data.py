@@ -53,7 +53,7 @@ class Rows:
 
 def monitor(*more: Any, **settings: Any) -> Callable[[], SeparationMonitor]:
     """What makes the monitor of these tests; drawing figures takes most of the time, and here adds nothing."""
-    settings = {"emit": ["scalars", "histograms", "tables"], **settings}
+    settings = {"emit": ["scalars"], **settings}
     return lambda: SeparationMonitor([Rows(), HenzePenrose(), Significance(), *more], **settings)
 
 
@@ -164,7 +164,7 @@ def test_labels(tmp_path, recwarn, convert, classes, names, note):
         data = both(collate_fn=stacked(lambda x, y: (x, convert(y))))
         return Unpacks(lambda batch: (batch[0], classes(batch[1]))), data
 
-    run, _, module = run_twice(tmp_path, make, monitor(Ablation()))
+    run, _, module = run_twice(tmp_path, make, monitor(Ablation()), max_epochs=1)
     record = is_of(run, module, X, classes(convert(Y)))
     assert record.class_names == list(names)
     if note is None:
@@ -228,6 +228,9 @@ class Plain:
         self.x, self.y = x, y
 
 
+TRAIN = {"splits": ("val", "train")}  # read by a process of its own, which takes its time
+
+
 @pytest.mark.parametrize(
     ("make_batch", "unpack", "settings"),
     [
@@ -237,13 +240,19 @@ class Plain:
             lambda x, y: {"in": {"x": x}, "targets": y}, lambda b: (b["in"]["x"], b["targets"]), {}, id="nested"
         ),
         pytest.param(
-            lambda x, y: {"names": ["a"] * len(y), "x": x, "y": y}, lambda b: (b["x"], b["y"]), {}, id="dict-with-names"
+            lambda x, y: {"names": ["a"] * len(y), "x": x, "y": y},
+            lambda b: (b["x"], b["y"]),
+            TRAIN,
+            id="dict-with-names",
         ),
         pytest.param(lambda x, y: Named(x, x > 0, y), lambda b: (b.inputs, b.label), {}, id="named-tuple"),
         pytest.param(Made, lambda b: (b.inputs, b.label), {}, id="dataclass"),
-        pytest.param(Plain, lambda b: (b.x, b.y), {}, id="object"),
+        pytest.param(Plain, lambda b: (b.x, b.y), TRAIN, id="object"),
         pytest.param(
-            lambda x, y: (x, ["name"] * len(y), y), lambda b: b[::2], {"target_fn": lambda b: b[2]}, id="labels-third"
+            lambda x, y: (x, ["name"] * len(y), y),
+            lambda b: b[::2],
+            {"target_fn": lambda b: b[2], **TRAIN},
+            id="labels-third",
         ),
         pytest.param(lambda x, y: [x, y, len(y), "text", object], lambda b: b[:2], {}, id="with-python-objects"),
         pytest.param(lambda x, y: ("text", y, x), lambda b: (b[2], b[1]), {}, id="text-first"),
@@ -259,15 +268,15 @@ def test_batches(tmp_path, make_batch, unpack, settings):
     run, _, module = run_twice(
         tmp_path,
         lambda: (Unpacks(unpack), both(collate_fn=stacked(make_batch))),
-        monitor(on_error="raise", splits=("val", "train"), **settings),
+        monitor(on_error="raise", **settings),
         max_epochs=1,
     )
     assert is_of(run, module, X, Y).notes == []
-    assert run.train is not None
-    training = run.train.records[-1]
-    assert training.counts.tolist() == [20, 20, 20]
-    rows = training.findings["rows"]["input"]["rows"]
-    np.testing.assert_array_equal(rows, blobs(seed=1).tensors[0])
+    if "splits" in settings:
+        training = run.train.records[-1]
+        assert training.counts.tolist() == [20, 20, 20]
+        rows = training.findings["rows"]["input"]["rows"]
+        np.testing.assert_array_equal(rows, blobs(seed=1).tensors[0])
 
 
 def test_a_batch_that_is_one_tensor(tmp_path, recwarn):
@@ -286,9 +295,8 @@ def test_a_batch_that_is_one_tensor(tmp_path, recwarn):
     record = is_of(run, module, X, None)
     assert record.notes == [f"target: the batch, a Tensor, has no second element; give target_fn={NO_CLASSES}"]
     assert said(recwarn) == record.notes
-    clean = (module.net(X) - X).norm(dim=1) / X.norm(dim=1)
-    assert record.findings["ablation"]["net.0"]["clean_loss"] > 0
-    assert torch.isfinite(clean).all()
+    errors = 100 * (module.net(X) - X).norm(dim=1) / X.norm(dim=1)
+    assert record.findings["ablation"]["net.0"]["clean_loss"] == pytest.approx(errors.mean().item(), rel=1e-4)
 
 
 # Loaders
@@ -534,7 +542,8 @@ def test_classes(tmp_path, recwarn, x, y, settings, names, notes):
     run, _, _ = run_twice(
         tmp_path,
         lambda: (Unpacks(net=mlp(6, 10)), [loader(blobs(seed=1)), loader(TensorDataset(x, y))]),
-        monitor(Ablation(), **settings),
+        monitor(Ablation(), emit=None, **settings),
+        max_epochs=1,
     )
     record = run.records[-1]
     most = settings.get("samples_per_class", 100)
@@ -607,7 +616,10 @@ def as_floats(batch):
 )
 def test_values(tmp_path, change, unpack, net):
     run, _, module = run_twice(
-        tmp_path, lambda: (Unpacks(unpack, net()), features(change)), monitor(Ablation(), on_error="raise")
+        tmp_path,
+        lambda: (Unpacks(unpack, net()), features(change)),
+        monitor(Ablation(), on_error="raise"),
+        max_epochs=1,
     )
     x, _ = unpack((change(X), Y))
     record = is_of(run, module, x, Y)
@@ -737,7 +749,8 @@ UNEQUAL = [
     ],
 )
 @pytest.mark.parametrize(
-    ("pooling", "max_memory"), [("mean", "2GB"), ("max", "2GB"), pytest.param("max", "110KB", id="max-in-groups")]
+    ("pooling", "max_memory"),
+    [pytest.param("mean", "2GB", id="mean"), pytest.param("max", "110KB", id="max-in-groups")],
 )
 def test_rows_that_differ_in_length(tmp_path, recwarn, data, net, pooled, axes, over, pooling, max_memory):
     run, _, module = run_twice(
