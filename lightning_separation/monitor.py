@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 
 from .analyses import Analysis
-from .analyses.base import Dealt, load_states, possible, states
+from .analyses.base import load_states, possible, states
+from .analyses.sharing import findings_of
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
 from .capture.dataset_index import place, shard_of
@@ -25,7 +26,7 @@ from .errors import MonitorError
 from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
 from .preview import Preview
 from .processes import Processes, check_strategy
-from .records import Findings, Record, check_findings, forget_fit, joined, save_record, save_run_info
+from .records import Record, forget_fit, save_record, save_run_info
 from .reports import Reports
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
@@ -41,6 +42,7 @@ from .settings import (
     parse_bytes,
 )
 from .train_split import TrainingSample
+from .trainer_facts import is_wrapped, logged_step, num_samples, shows_progress, validation_loader
 
 
 class SeparationMonitor(Callback):
@@ -206,7 +208,7 @@ class SeparationMonitor(Callback):
         layers, networks = self._choose_layers(pl_module), find_network(pl_module, self.network)
         self._preview = None
         if Preview.wanted(trainer):
-            self._preview = Preview(self, pl_module, layers, networks, _is_wrapped(trainer, pl_module))
+            self._preview = Preview(self, pl_module, layers, networks, is_wrapped(trainer, pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
@@ -383,7 +385,7 @@ class SeparationMonitor(Callback):
         preview = self._preview
         if preview is not None and preview.known:
             self._preview = None
-            preview.say(self._sample, lambda: _loader_samples(trainer, self.dataloader_idx))
+            preview.say(self._sample, lambda: num_samples(trainer, self.dataloader_idx))
 
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.state.fn != "fit":
@@ -438,15 +440,15 @@ class SeparationMonitor(Callback):
             seed=self.seed,
             split="test" if trainer.testing else "val",
             processes=self._processes,
-            wrapped=_is_wrapped(trainer, pl_module),
+            wrapped=is_wrapped(trainer, pl_module),
         )
-        loader = _validation_loader(trainer, self.dataloader_idx)
+        loader = validation_loader(trainer, self.dataloader_idx)
         with self._harmless():
             self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
-        capture, processes, progress = self._capture, self._processes, _shows_progress(trainer)
+        capture, processes, progress = self._capture, self._processes, shows_progress(trainer)
         if not processes.all(capture.running):  # it was said why
             return
         try:
@@ -454,7 +456,7 @@ class SeparationMonitor(Callback):
         except NothingCapturedError as error:
             self._report(self.name, str(error))
             return
-        place(snapshot, _validation_loader(trainer, self.dataloader_idx))
+        place(snapshot, validation_loader(trainer, self.dataloader_idx))
         due = self._due_analyses(trainer)
         records = [self._analyse(trainer, snapshot, due)]
         if "train" in self.splits and not trainer.testing:
@@ -472,18 +474,12 @@ class SeparationMonitor(Callback):
     def _analyse(self, trainer: Trainer, snapshot: Snapshot, due: Sequence[Analysis]) -> Record:
         assert trainer.state.fn is not None  # a loop is running
         self._positions[snapshot.split] = snapshot.positions.tolist()
-        epoch, step = self._trained or (trainer.current_epoch, _logged_step(trainer))
+        epoch, step = self._trained or (trainer.current_epoch, logged_step(trainer))
         made = possible(due, snapshot)
         if trainer.state.fn == "fit":
             self._analysed |= dict.fromkeys((analysis.name for analysis in made), epoch)
-        parts = self._processes.gather(lambda: self._share_of(made, snapshot))
-        for part in parts:
-            load_states([analysis for analysis in made if analysis.name in part.states], part.states)
+        findings = findings_of(made, snapshot)
         self._report.share()
-        found = {
-            name: joined([part.findings[name] for part in parts if name in part.findings], snapshot.layers)
-            for name in (analysis.name for analysis in made)
-        }
         return Record(
             epoch=epoch,
             step=step,
@@ -492,25 +488,9 @@ class SeparationMonitor(Callback):
             layers=snapshot.layers,
             class_names=snapshot.class_names,
             counts=snapshot.counts.numpy(),
-            findings={name: findings for name, findings in found.items() if len(findings)},
+            findings=findings,
             notes=self._report.notes,
         )
-
-    def _share_of(self, analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
-        """What this process has to find: its share of the layers, or of the analyses that look at all at once."""
-        whole = [analysis for analysis in analyses if not isinstance(analysis, Dealt)]
-        others = set(map(id, whole)) - set(map(id, self._processes.deal(whole)))
-        findings, mine = {}, [analysis for analysis in analyses if id(analysis) not in others]
-        for analysis in mine:
-            try:
-                if found := analysis.compute(snapshot):
-                    check_findings(found, len(snapshot.class_names))
-                    findings[analysis.name] = found
-            except MonitorError:
-                raise
-            except Exception as error:  # a user's analysis may raise anything; training goes on
-                self._report(analysis.name, f"it failed: {error!r}")
-        return _Part(findings, states(mine))
 
     # What becomes of a record
 
@@ -621,45 +601,3 @@ class SeparationMonitor(Callback):
             if self._capture is not None:
                 self._capture.stop()
             self._report(self.name, f"this validation is not analysed further: {error!r}")
-
-
-class _Part(NamedTuple):
-    """What one process found: by analysis its findings, and what it keeps for the next time."""
-
-    findings: dict[str, Findings]
-    states: dict[str, dict[str, Any]]
-
-
-def _logged_step(trainer: Trainer) -> int:
-    """Where Lightning's own ``log`` puts this validation's metrics on the x axis."""
-    loop = trainer.fit_loop.epoch_loop
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
-
-
-def _validation_loader(trainer: Trainer, index: int) -> Any:
-    """The loader whose pass is over; None if it cannot be told."""
-    loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-    loaders = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
-    loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
-    return loaders[index] if index < len(loaders) else None
-
-
-def _loader_samples(trainer: Trainer, index: int) -> int | None:
-    """How many samples a validation loader gives at most in one pass, of all ranks; None if it does not say."""
-    loader, sizes = _validation_loader(trainer, index), []
-    with suppress(TypeError, AttributeError, NotImplementedError):
-        sizes.append(len(loader.dataset))
-    with suppress(TypeError, AttributeError, OverflowError):  # there may be no end to the batches
-        sizes.append(int(trainer.num_val_batches[index]) * loader.batch_size * trainer.world_size)
-    return min(sizes, default=None)
-
-
-def _is_wrapped(trainer: Trainer, pl_module: LightningModule) -> bool:
-    """Whether steps are run as calls of the module, through a wrapper around it."""
-    return trainer.model is not pl_module
-
-
-def _shows_progress(trainer: Trainer) -> bool:
-    """Whether the user sees a progress bar, on this process."""
-    bar = trainer.progress_bar_callback
-    return trainer.is_global_zero and bool(getattr(bar, "is_enabled", False))

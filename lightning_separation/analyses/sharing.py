@@ -1,0 +1,57 @@
+"""Analyses shared out among the processes of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..capture import Snapshot
+from ..errors import MonitorError
+from ..records import Findings, check_findings, joined
+from .base import Analysis, Dealt, load_states, states
+
+
+def findings_of(analyses: Sequence[Analysis], snapshot: Snapshot) -> dict[str, Findings]:
+    """What analyses find, by their names; nothing of those that find nothing, or fail, which is reported.
+
+    Each process finds its share. Afterwards every one has all findings, and what analyses keep from time to time.
+
+    Raises:
+        MonitorError: If trouble is raised.
+    """
+    processes = snapshot.processes
+    parts = processes.gather(lambda: _share(analyses, snapshot))
+    for part in (part for rank, part in enumerate(parts) if rank != processes.rank):
+        load_states([analysis for analysis in analyses if analysis.name in part.states], part.states)
+    found = {}
+    for name in (analysis.name for analysis in analyses):
+        own = [part.findings[name] for part in parts if name in part.findings]
+        if own:
+            found[name] = own[0] if len(own) == 1 else joined(own, snapshot.layers)
+    return found
+
+
+class _Part(NamedTuple):
+    """What one process found: by analysis its findings, and what it keeps for the next time."""
+
+    findings: dict[str, Findings]
+    states: dict[str, dict[str, Any]]
+
+
+def _share(analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
+    """What this process has to find: its share of the layers, or of the analyses that look at all of them at once."""
+    whole = [analysis for analysis in analyses if not isinstance(analysis, Dealt)]
+    mine = {analysis.name for analysis in snapshot.processes.deal(whole)}
+    mine |= {analysis.name for analysis in analyses if isinstance(analysis, Dealt)}
+    made = [analysis for analysis in analyses if analysis.name in mine]
+    findings = {}
+    for analysis in made:
+        try:
+            if found := analysis.compute(snapshot):
+                check_findings(found, len(snapshot.class_names))
+                findings[analysis.name] = found
+        except MonitorError:
+            raise
+        except Exception as error:  # a user's analysis may raise anything; training goes on
+            snapshot.report(analysis.name, f"it failed: {error!r}")
+    return _Part(findings, states(made))

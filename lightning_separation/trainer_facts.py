@@ -1,0 +1,44 @@
+"""What a Trainer knows of the loop that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+
+def logged_step(trainer: Trainer) -> int:
+    """Where Lightning's own ``log`` puts this validation's metrics on the x axis."""
+    loop = trainer.fit_loop.epoch_loop
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def validation_loader(trainer: Trainer, index: int) -> Any:
+    """The loader whose pass is over; None if it cannot be told."""
+    loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    loaders = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
+    loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
+    return loaders[index] if index < len(loaders) else None
+
+
+def num_samples(trainer: Trainer, index: int) -> int | None:
+    """How many samples a validation loader gives at most in one pass, of all ranks; None if it does not say."""
+    loader, sizes = validation_loader(trainer, index), []
+    with suppress(TypeError, AttributeError, NotImplementedError):
+        sizes.append(len(loader.dataset))
+    with suppress(TypeError, AttributeError, OverflowError):  # there may be no end to the batches
+        sizes.append(int(trainer.num_val_batches[index]) * loader.batch_size * trainer.world_size)
+    return min(sizes, default=None)
+
+
+def is_wrapped(trainer: Trainer, pl_module: LightningModule) -> bool:
+    """Whether steps are run as calls of the module, through a wrapper around it."""
+    return trainer.model is not pl_module
+
+
+def shows_progress(trainer: Trainer) -> bool:
+    """Whether the user sees a progress bar, on this process."""
+    bar = trainer.progress_bar_callback
+    return trainer.is_global_zero and bool(getattr(bar, "is_enabled", False))
