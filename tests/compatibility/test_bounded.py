@@ -1,0 +1,110 @@
+"""Memory stays under ``max_memory``, or it is said how much would be needed; cutting the work up changes no number."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_separation import Ablation, HenzePenrose, SeparationMonitor, Significance, analyze, load_run
+from lightning_separation.analyses import significance
+from lightning_separation.functional import _forest, friedman_rafsky
+from lightning_separation.interventions import screening
+from tests.benchmarks import bounded
+from tests.helpers import Classifier, blobs, loader, mlp, trainer
+
+ROOT = Path(bounded.__file__).parents[2]
+SLACK = 1.05  # what Python and torch keep for themselves of what was let go
+
+
+def peaks(cases, *max_memory):
+    """Rows of the benchmark."""
+    arguments = [sys.executable, "-m", "tests.benchmarks.bounded", "--json", "--case", *cases, "--max-memory"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    settings = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True}
+    done = subprocess.run([*arguments, *max_memory], **settings)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak of a process is Linux's")
+def test_a_layer_of_100_000_units_stays_under_max_memory_or_is_refused_with_the_estimate():
+    for row in peaks(["d = 100,000, linear"], "500MB", "100MB"):
+        most = int(row["max_memory"].removesuffix("MB")) * 1_000_000
+        assert row["peak"] < SLACK * most, row
+        if most == 500_000_000:
+            assert row["found"] == {"henze_penrose": 4, "significance": 4, "ablation": 3}
+            assert len(row["notes"]) == 1
+            assert "100010 units, max_forwards=500" in row["notes"][0]
+        else:
+            sizes = "200 rows need 80,000,000 bytes, max_memory leaves 16,666,666 for one layer"
+            told = [f"{layer}: {sizes}: raise it, or take fewer samples" for layer in ("net.0", "net.1")]
+            assert row["found"] == {"henze_penrose": 2, "significance": 2, "ablation": 1}
+            assert row["notes"] == told
+
+
+@pytest.mark.parametrize(
+    ("max_memory", "left"),
+    [
+        pytest.param("10MB", 0, id="all"),
+        pytest.param("7MB", 2, id="some"),
+        pytest.param("2MB", 4, id="none"),
+    ],
+)
+def test_of_many_classes_all_pairs_are_found_in_as_many_of_the_last_layers_as_there_is_room(tmp_path, max_memory, left):
+    data, need = blobs(100, 5), 6 * 100**2 * 8  # six arrays of 100 x 100
+    monitor = SeparationMonitor([HenzePenrose(), Significance()], max_memory=max_memory)
+    t = trainer(tmp_path, monitor, max_epochs=1)
+    t.fit(Classifier(mlp(classes=100)), loader(data), loader(data))
+    (record,) = load_run(t.log_dir).records
+    layers = ["input", "net.0", "net.1", "net.3"]
+    assert list(record.findings["significance"]) == layers
+    assert list(record.findings.get("henze_penrose", {})) == layers[left:]
+    told = f"all pairs of 100 classes need {need:,} bytes in each layer, and {2 * need:,} for work, max_memory leaves "
+    told += f"{monitor.max_memory // 6 * 2:,}: raise it, or take fewer classes or layers"
+    assert record.notes == ([f"{', '.join(layers[:left])}: henze_penrose: {told}"] if left else [])
+
+
+def arrays(record):
+    """All that was found, by analysis, layer and quantity."""
+    return {
+        (analysis, layer, quantity): array
+        for analysis, found in record.findings.items()
+        for layer, quantities in found.items()
+        for quantity, array in quantities.items()
+    }
+
+
+@pytest.mark.filterwarnings("ignore:analyze")
+@pytest.mark.parametrize(
+    ("module", "constants", "analysis", "tolerance"),
+    [
+        pytest.param(significance, ["_AT_ONCE"], Significance(), 0, id="units of a layer"),
+        pytest.param(screening, ["_AT_ONCE"], Ablation(max_forwards=10), 1e-12, id="gradients of units"),
+        pytest.param(_forest, ["_INSIDE", "_COORDINATES", "_TILE"], HenzePenrose(num_trees=2), 0, id="distances"),
+    ],
+)
+def test_cutting_the_work_up_changes_no_number(monkeypatch, module, constants, analysis, tolerance):
+    torch.manual_seed(0)
+    net, data = mlp(), loader(blobs(per_class=25))
+    whole = arrays(analyze(net, data, [analysis]))
+    for constant in constants:
+        monkeypatch.setattr(module, constant, 100)
+    parts = arrays(analyze(net, data, [analysis]))
+    assert parts.keys() == whole.keys()
+    for key, array in parts.items():
+        np.testing.assert_allclose(array, whole[key], rtol=tolerance, atol=tolerance, err_msg=str(key))
+
+
+def test_many_classes_at_once_are_those_of_their_pairs_alone():
+    data = blobs(12, 9, dim=5)
+    x, y = data.tensors
+    every = friedman_rafsky(x, y)
+    for i, j in ((0, 1), (3, 11), (10, 11)):
+        pair = (y == i) | (y == j)
+        alone = friedman_rafsky(x[pair], y[pair])
+        for name in ("cross_edges", "divergence", "expected", "variance", "z", "p_value"):
+            assert getattr(every, name)[i, j] == getattr(every, name)[j, i] == getattr(alone, name)[0, 1]
