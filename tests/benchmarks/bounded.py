@@ -115,9 +115,12 @@ def validate(case: str, max_memory: str, analyses: list[Any] | None) -> dict[str
 def in_another_process(case: str, max_memory: str, analyses: list[Any] | None = None) -> dict[str, Any]:
     """The same, in a fork of this process."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(
-        target=lambda: theirs.send(validate(case, max_memory, analyses))
-    )
+
+    def run() -> None:
+        validate("small", "2GB", None)  # so that libraries are in the memory of this process, too
+        theirs.send(validate(case, max_memory, analyses))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     theirs.close()
     try:
