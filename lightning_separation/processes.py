@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,17 +50,18 @@ class Processes:
         """
         if self.size == 1:
             return [work()]
-        made, error = None, None
+        error = None
         try:
-            made = work()
-        except Exception as caught:
-            error = caught
-        told: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(told, (made, None if error is None else _sent(error)))
-        for rank, (_, raised) in enumerate(told):
+            sent = pickle.dumps((work(), None))
+        except Exception as caught:  # of the work, or of what cannot be sent
+            error, sent = caught, pickle.dumps((None, _sent(caught)))
+        got: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(got, sent)
+        parts = [pickle.loads(part) for part in got]
+        for rank, (_, raised) in enumerate(parts):
             if raised is not None:
                 raise error if rank == self.rank and error is not None else raised
-        return [made for made, _ in told]
+        return [made for made, _ in parts]
 
     def agree(self, work: Callable[[], T]) -> T:
         """What this one makes of some work, if it succeeds in all of them.
