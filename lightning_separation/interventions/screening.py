@@ -106,30 +106,35 @@ def _changes(
     leaves = [leaf for calls in reached.values() for leaf, _ in calls]
     if score is None or not score.requires_grad or not leaves:
         return {}
+    # In place and made first: what stays would lie between what goes, and that memory could not be used again.
+    found = {layer: _no_sums(*calls[0]) for layer, calls in reached.items()}
     gradients = iter(torch.autograd.grad(score, leaves, retain_graph=True, allow_unused=True))
-    found = {}
     for layer, calls in reached.items():
-        found[layer] = _sums(
-            [(leaf.detach(), next(gradients), replace(layer, leaf.detach(), axis), axis) for leaf, axis in calls]
-        )
+        parts = [(leaf.detach(), next(gradients), replace(layer, leaf.detach(), axis), axis) for leaf, axis in calls]
+        _add_sums(found[layer], parts)
     return found
 
 
-def _sums(calls: Sequence[tuple[Tensor, Tensor | None, Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Over samples, of what all calls of a layer change together and of its square, ``[U]`` each.
+def _no_sums(output: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    first, second = torch.zeros(2, output.shape[axis], dtype=torch.float64, device=output.device)
+    return first, second
+
+
+def _add_sums(sums: tuple[Tensor, Tensor], calls: Sequence[tuple[Tensor, Tensor | None, Tensor, int]]) -> None:
+    """Add over samples what all calls of a layer change together, and its square.
 
     Args:
+        sums: ``[U]`` each.
         calls: Of each the output, its gradient, what it is replaced by, and the axis of its units.
     """
-    output, _, _, axis = calls[0]
-    total, squares = torch.zeros(2, output.shape[axis], dtype=torch.float64, device=output.device)
+    output = calls[0][0]
     rows = max(1, _AT_ONCE // max(1, output[0].numel()))
     for start in range(0, len(output), rows):
         some = slice(start, start + rows)
         changes = [_change(x[some], None if g is None else g[some], new[some], at) for x, g, new, at in calls]
         change = torch.stack(changes).sum(0)
-        total, squares = total + change.sum(0), squares + change.square().sum(0)
-    return total, squares
+        sums[0].add_(change.sum(0))
+        sums[1].add_(change.square_().sum(0))
 
 
 def _scores(
