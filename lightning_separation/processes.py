@@ -60,7 +60,7 @@ class Processes:
         parts = [pickle.loads(part) for part in got]
         for rank, (_, raised) in enumerate(parts):
             if raised is not None:
-                raise error if rank == self.rank and error is not None else raised
+                raise raised from (error if rank == self.rank else None)
         return [made for made, _ in parts]
 
     def agree(self, work: Callable[[], T]) -> T:
@@ -116,5 +116,8 @@ def check_strategy(trainer: Trainer) -> None:
 
 def _sent(error: Exception) -> Exception:
     """An error as another process can raise it."""
-    own = type(error) is ValueError or type(error).__module__.startswith(f"{__package__}.")
-    return type(error)(str(error)) if own else RuntimeError(repr(error))
+    try:
+        sent = pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(repr(error))
+    return sent if type(sent) is type(error) and str(sent) == str(error) else RuntimeError(repr(error))

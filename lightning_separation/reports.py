@@ -34,6 +34,7 @@ class Reports:
         self._said: set[tuple[str, str]] = set()
         self._processes = Processes()
         self._kept: list[tuple[str, str, bool]] = []
+        self._causes: dict[str, BaseException | None] = {}  # in this process, by the reason
 
     def __call__(self, subject: str, reason: str, *, harmless: bool = False) -> None:
         """Report.
@@ -43,8 +44,9 @@ class Reports:
         """
         if self._processes.size > 1:
             self._kept.append((subject, reason, harmless))
+            self._causes[reason] = sys.exc_info()[1]
         else:
-            self._tell(subject, reason, harmless)
+            self._tell(subject, reason, harmless, sys.exc_info()[1])
 
     def forget(self) -> None:
         """What was said before is said again."""
@@ -52,7 +54,7 @@ class Reports:
 
     def begin(self, processes: Processes) -> None:
         """A validation of these processes begins."""
-        self._processes, self._kept, self.notes = processes, [], []
+        self._processes, self._kept, self._causes, self.notes = processes, [], {}, []
 
     def share(self) -> None:
         """Tell what any of the processes has met; all of them do this.
@@ -61,18 +63,21 @@ class Reports:
             MonitorError: In all of them, if there is trouble and it is raised.
         """
         met = [trouble for some in self._processes.gather(lambda: self._kept) for trouble in some]
-        self._kept = []
-        for trouble in dict.fromkeys(met):
-            self._tell(*trouble)
+        causes, self._kept, self._causes = self._causes, [], {}
+        subjects: dict[tuple[str, bool], dict[str, None]] = {}  # layers that several processes report for one reason
+        for subject, reason, harmless in met:
+            subjects.setdefault((reason, harmless), {}).update(dict.fromkeys(subject.split(", ")))
+        for (reason, harmless), concerned in subjects.items():
+            self._tell(", ".join(concerned), reason, harmless, causes.get(reason))
 
     def end(self) -> None:
         """The validation is over: what comes now is of this process alone."""
         self._processes = Processes()
 
-    def _tell(self, subject: str, reason: str, harmless: bool) -> None:
+    def _tell(self, subject: str, reason: str, harmless: bool, cause: BaseException | None) -> None:
         message = f"{subject}: {reason}"
         if self._raises and not harmless:
-            raise MonitorError(message) from sys.exc_info()[1]
+            raise MonitorError(message) from cause
         if message not in self.notes:
             self.notes.append(message)
         kind = (subject, re.sub(r"\d+", "#", reason))  # counts may change from epoch to epoch

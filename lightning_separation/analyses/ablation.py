@@ -21,7 +21,7 @@ from ..interventions.patching import Named
 from ..interventions.screening import NUM_BACKWARDS
 from ..progress import progress
 from ..records import Findings
-from .base import Dealt, LayerChoice, reason_of
+from .base import LayerChoice, reason_of
 from .cost import Facts, Forwards
 from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import names_in_network, sample_batches
@@ -31,7 +31,7 @@ _MOST_NAMED = 5  # layers in a message
 
 
 @dataclass
-class Ablation(LayerChoice, Dealt):
+class Ablation(LayerChoice):
     """What the network loses without each single unit: the change of loss, accuracy, output distribution and entropy.
 
     Each unit of each layer is set to zero in turn, at every call of the layer, and everything behind it is computed
@@ -80,6 +80,7 @@ class Ablation(LayerChoice, Dealt):
 
     name: ClassVar[str] = "ablation"
     needs_classes: ClassVar[bool] = False
+    by_layer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

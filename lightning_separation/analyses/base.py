@@ -83,6 +83,7 @@ class LayerChoice:
     every_n_epochs: int | None = None
 
     name: ClassVar[str]  # of the analysis
+    by_layer: ClassVar[bool] = False  # whether several processes share out the layers; else one looks at all
 
     def __post_init__(self) -> None:
         self.layers = as_names("layers", self.layers)
@@ -104,13 +105,6 @@ class LayerChoice:
         if layers and not chosen:
             snapshot.report(self.name, f"layers={self.layers} fit none of {', '.join(layers)}")
         return chosen
-
-
-class Dealt:
-    """An analysis that finds, of its layers, those that ``snapshot.processes.deal`` gives to this process.
-
-    Any other is made by one process for all of them.
-    """
 
 
 class OfInput:
@@ -139,7 +133,7 @@ class OfInput:
 
 
 @dataclass(kw_only=True)
-class LayerAnalysis(LayerChoice, Dealt, ABC):
+class LayerAnalysis(LayerChoice, ABC):
     """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
 
     Args:
@@ -153,7 +147,8 @@ class LayerAnalysis(LayerChoice, Dealt, ABC):
         """Measure every chosen layer of the snapshot."""
         found = {}
         failed: dict[str, list[str]] = defaultdict(list)  # layers by the reason
-        for layer in snapshot.processes.deal(self.chosen(snapshot)):
+        layers = self.chosen(snapshot)
+        for layer in snapshot.processes.deal(layers) if self.by_layer else layers:
             try:
                 found[layer] = self._of_input.once(layer, snapshot, partial(self.measure, layer, snapshot))
             except MonitorError:

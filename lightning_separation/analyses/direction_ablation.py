@@ -71,6 +71,7 @@ class DirectionAblation(LayerAnalysis):
 
     name: ClassVar[str] = "direction_ablation"
     needs_classes: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

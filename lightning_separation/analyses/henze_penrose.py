@@ -58,6 +58,7 @@ class HenzePenrose(LayerAnalysis):
 
     name: ClassVar[str] = "henze_penrose"
     needs_classes: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

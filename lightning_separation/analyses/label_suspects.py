@@ -50,6 +50,7 @@ class LabelSuspects(LayerAnalysis):
 
     name: ClassVar[str] = "label_suspects"
     needs_classes: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -41,6 +41,7 @@ class PrincipalComponents(LayerAnalysis):
 
     name: ClassVar[str] = "principal_components"
     needs_classes: ClassVar[bool] = False
+    by_layer: ClassVar[bool] = True
 
     @property
     def axes(self) -> Mapping[str, Sequence[str]]:

@@ -41,6 +41,7 @@ class Selectivity(LayerAnalysis):
 
     name: ClassVar[str] = "selectivity"
     needs_classes: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

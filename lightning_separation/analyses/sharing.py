@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..capture import Snapshot
 from ..errors import MonitorError
 from ..records import Findings, check_findings, joined
-from .base import Analysis, Dealt, load_states, states
+from .base import Analysis, LayerChoice, load_states, states
 
 
 def findings_of(analyses: Sequence[Analysis], snapshot: Snapshot) -> dict[str, Findings]:
@@ -39,11 +40,9 @@ class _Part(NamedTuple):
 
 
 def _share(analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
-    """What this process has to find: its share of the layers, or of the analyses that look at all of them at once."""
-    whole = [analysis for analysis in analyses if not isinstance(analysis, Dealt)]
-    mine = {analysis.name for analysis in snapshot.processes.deal(whole)}
-    mine |= {analysis.name for analysis in analyses if isinstance(analysis, Dealt)}
-    made = [analysis for analysis in analyses if analysis.name in mine]
+    """What this process has to find: its share of the layers, or of the analyses that one process makes for all."""
+    processes = snapshot.processes
+    made = [a for a in analyses if getattr(a, "by_layer", False) or _made_by(a, processes.size) == processes.rank]
     findings = {}
     for analysis in made:
         try:
@@ -55,3 +54,8 @@ def _share(analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
         except Exception as error:  # a user's analysis may raise anything; training goes on
             snapshot.report(analysis.name, f"it failed: {error!r}")
     return _Part(findings, states(made))
+
+
+def _made_by(analysis: Analysis, processes: int) -> int:
+    """The process that makes it in every epoch: it may remember; the user's own are made by the first."""
+    return zlib.crc32(analysis.name.encode()) % processes if isinstance(analysis, LayerChoice) else 0

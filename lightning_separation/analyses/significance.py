@@ -68,6 +68,7 @@ class Significance(LayerAnalysis):
 
     name: ClassVar[str] = "significance"
     needs_classes: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,6 +49,7 @@ class WeightContributions(LayerAnalysis):
 
     name: ClassVar[str] = "weight_contributions"
     needs_classes: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
 
     _sources: Mapping[str, Source] = field(default_factory=dict, init=False, repr=False, compare=False)
 

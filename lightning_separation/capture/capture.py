@@ -112,7 +112,11 @@ class Capture:
     def start(self, shard: Shard | None = None) -> None:
         """A pass over all data, or a part of them, begins: register the hooks."""
         self.stop()
+        was_chosen = self.sample.chosen
         self.sample.begin(shard)
+        if was_chosen and not self.sample.chosen:
+            told = "it is chosen anew: other processes than before share the data, in a way that is not known"
+            self.report("sample", told, harmless=True)
         without_classes = self.sample.chosen and self.sample.labels is None
         self._labels = None if without_classes else []
         self._values, self._value_bytes = [], 0
@@ -204,6 +208,7 @@ class Capture:
         seen = Seen(self.sample.seen, _joined(self._labels), _joined(self._values), self._no_classes)
         if self.processes.size > 1:
             seen = bring_together(recorder, self.sample, seen, self.processes)
+        recorder.tell_incomplete()
         if not seen.positions:
             raise NothingCapturedError("no sample was seen")
         if not any(recorder.calls):

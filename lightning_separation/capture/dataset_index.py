@@ -31,10 +31,11 @@ def place(snapshot: Snapshot, loader: Any) -> None:
 
 
 def shard_of(loader: Any, rank: int, processes: int) -> Shard:
-    """Which part of the data a process's loader gives; where it does not say, every so manieth sample."""
+    """Which part of the data a process's loader gives; where it does not say, one sample in so many."""
     sampler = _sampler(loader)
     if processes == 1 or isinstance(sampler, SequentialSampler):
         return Shard()
+    sampler = sampler or getattr(getattr(loader, "batch_sampler", None), "sampler", None)  # that of the user's batches
     if isinstance(sampler, DistributedSampler):
         return Shard(sampler.rank, sampler.num_replicas, len(sampler.dataset))  # type: ignore[arg-type]
     return Shard(rank, processes, known=False)

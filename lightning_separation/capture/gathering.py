@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from .buffers import RowBuffer
 from .recognition import fingerprint
 from .recorder import Call, Recorder, take_rows
 from .sample import Sample
-from .structures import all_tensors, map_tensors
+from .structures import all_tensors, first_tensor, map_tensors
 
 
 class Seen(NamedTuple):
@@ -44,7 +45,11 @@ class _Part(NamedTuple):
     """What one process has; attributes as in ``Recorder``, but for activations."""
 
     places: list[Tensor]
+    rows: int  # with those that are left out
+    incomplete: dict[str, tuple[int, int]]
     calls: list[Any]  # on the CPU, each with what of it was not
+    buffers: bytes
+    refusal: str
     outputs: list[dict[str, Tensor]]
     weights: Tensor
     networks: list[str]
@@ -114,6 +119,10 @@ def _gather(recorder: Recorder, places: Tensor, processes: Processes) -> None:
     Raises:
         Exception: If in one of them it cannot be sent.
     """
+    need = sum(processes.gather(lambda: int(_share_kept(recorder, places) * recorder.call_bytes)))
+    if need > recorder.budget:
+        recorder.call_bytes = need
+        return
     parts = processes.gather(lambda: _part(recorder, places))
     holders = [part for part in parts if part.places]
     own = {key: buffer.rows[places.to(buffer.rows.device) >= 0] for key, buffer in recorder.buffers.items()}
@@ -147,25 +156,45 @@ def _take_over(recorder: Recorder, holders: Sequence[_Part], processes: Processe
     recorder.num_axes = _union([part.num_axes for part in holders])
     recorder.row_bytes = _union([part.row_bytes for part in holders])
     recorder.failed = set().union(*(part.failed for part in holders))
+    recorder.refusal = next((part.refusal for part in holders if part.refusal), "")
+    if len({part.buffers for part in holders}) > 1:
+        recorder.refusal = "its buffers are not the same in all processes (broadcast_buffers=False?)"
     for key in recorder.order:
-        if key not in recorder.failed and not all(key in part.order for part in holders):
+        known = key not in recorder.failed and all(key in part.order for part in holders)
+        if not known and any(key in part.incomplete or key not in part.order for part in holders):
+            rows = [part.rows if key in part.order else 0 for part in holders]
+            ran = sum(part.incomplete.get(key, (of, of))[0] for part, of in zip(holders, rows, strict=True))
+            recorder.incomplete[key] = ran, sum(part.rows for part in holders)
             recorder.failed.add(key)
-            recorder.report(key, "it ran in some of the processes only")
+
+
+def _share_kept(recorder: Recorder, places: Tensor) -> float:
+    """Of what the networks were given, by the rows that are kept."""
+    return float((places >= 0).double().mean()) if len(places) else 0.0
 
 
 def _part(recorder: Recorder, places: Tensor) -> _Part:
-    kept, calls, outputs = [], [], []
+    kept, calls, outputs, refusal = [], [], [], ""
     for own, call, output in zip(recorder.places, recorder.calls, recorder.outputs, strict=True):
         at = places[own]
         if bool((at < 0).all()):
             continue
         rows = (at >= 0).nonzero().squeeze(1)
         kept.append(at[rows])
-        calls.append(_sent({name: Call(*take_rows(tuple(given), rows, len(own))) for name, given in call.items()}))
+        calls.append({name: Call(*take_rows(tuple(given), rows, len(own))) for name, given in call.items()})
         outputs.append(_to("cpu", take_rows(output, rows, len(own))))
+    try:
+        pickle.dumps([map_tensors(lambda _: torch.zeros(0), call) for call in calls])
+    except Exception as error:  # of the user's objects; what layers made of them can be sent
+        refusal = f"what it is given cannot be sent to other processes: {error!r}"
+        calls = [{name: Call((first_tensor(list(given)),), {}) for name, given in call.items()} for call in calls]
     return _Part(
         kept,
-        calls,
+        recorder.num_rows,
+        recorder.incomplete,
+        [_sent(call) for call in calls],
+        fingerprint(list(recorder.root.buffers())),
+        refusal,
         outputs,
         recorder.weights,
         list(recorder.networks),

@@ -61,6 +61,8 @@ class Recorder:
         weights: The sizes of all parameters while the first batch ran, to know them again.
         outputs: For every batch with rows a part of what each network returned, to know it again.
         call_bytes: Memory that ``calls`` hold.
+        incomplete: Layers that ran for so many of so many rows only.
+        refusal: Why the networks cannot be run again; empty: they can.
         places: For every batch with rows which of the sample's they are, int64.
         failed: Layers that cannot be kept, and were reported.
         row_bytes: Bytes of one row of each layer.
@@ -92,6 +94,8 @@ class Recorder:
         self.outputs: list[dict[str, Tensor]] = []
         self.weights = torch.zeros(0)
         self.call_bytes = 0
+        self.refusal = ""
+        self.incomplete: dict[str, tuple[int, int]] = {}
         self.places: list[Tensor] = []
         self.row_bytes: dict[str, int] = {}
         self.num_axes: dict[str, int] = {}
@@ -177,13 +181,18 @@ class Recorder:
                 self._handles += self._watch(name, module)
 
     def drop_incomplete(self) -> None:
-        """The pass is over: layers that did not run for each row are dropped, and reported."""
+        """The pass is over: layers that did not run for each row are dropped."""
         for key, buffer in list(self.buffers.items()):
             if len(buffer.rows) != self.num_rows:
+                if len(buffer.rows) != self.num_called:  # else that is said of the network
+                    self.incomplete[key] = len(buffer.rows), self.num_rows
                 self._drop(key)
                 self.failed.add(key)
-                if len(buffer.rows) != self.num_called:  # else that is said of the network
-                    self.report(key, f"it ran for {len(buffer.rows)} of {self.num_rows} samples only")
+
+    def tell_incomplete(self) -> None:
+        """Report the layers that did not run for each row."""
+        for key, (ran, rows) in self.incomplete.items():
+            self.report(key, f"it ran for {ran} of {rows} samples only")
 
     def keep_within_budget(self) -> None:
         """Drop the largest layers until what is held takes no more memory than it may."""

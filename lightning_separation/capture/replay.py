@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
 from .layers import add_hook, add_pre_hook
@@ -84,12 +85,35 @@ def replay(
             visit(Pass(places, leaf, output, given, made))
 
 
+class _Communication(TorchDispatchMode):
+    """Notices operations that wait for other processes."""
+
+    noticed = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.noticed |= func.namespace in ("c10d", "_c10d_functional", "c10d_functional")
+        return func(*args, **(kwargs or {}))
+
+
+def communicates(recorder: Recorder, forward_context: Context) -> bool:
+    """Whether the networks wait for other processes while they run: all must ask at once, with the same first batch."""
+    if recorder.refusal or not recorder.calls:
+        return False
+    mode = _Communication()
+    with suppress(Exception), unchanged(recorder.root), forward_context(), mode:
+        for name, (args, kwargs) in map_tensors(torch.clone, recorder.calls[0]).items():
+            recorder.networks[name](*args, **kwargs)
+    return mode.noticed
+
+
 def the_network(recorder: Recorder) -> tuple[str, nn.Module]:
     """Name and module of the one network that the step calls.
 
     Raises:
-        ValueError: If it calls several.
+        ValueError: If it calls several, or it cannot be run again.
     """
+    if recorder.refusal:
+        raise ValueError(f"the network cannot be run again: {recorder.refusal}")
     if len(recorder.networks) > 1:
         raise ValueError(f"the step calls {', '.join(recorder.networks)}: choose one by network=")
     ((name, network),) = recorder.networks.items()

@@ -54,11 +54,15 @@ class Sample:
         self.no_classes = ""
         self.chosen = False
         self.seen: list[int] = []
+        self._counted = 0  # processes that positions were shared out among by guess; 0: by none
         self.shard, self._own, self._offset = Shard(), self.seen[:0], 0  # own: of the chosen, as this process counts
 
     def begin(self, shard: Shard | None = None) -> None:
         """Start a pass at the first sample of this process's part of the data; None: it has all."""
         self.shard, self._offset, self.seen = shard or Shard(), 0, []
+        counted = 0 if self.shard.known else self.shard.step
+        if self._counted != counted:  # the positions would be those of other samples
+            self.chosen, self._counted = False, counted
         if not self.chosen:
             self.positions, self.labels = [], None
         first, step = self.shard[:2]
@@ -125,7 +129,7 @@ class Sample:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to find the same samples again."""
         labels = None if self.labels is None else self.labels.tolist()
-        state = {"positions": self.positions, "labels": labels, "no_classes": self.no_classes}
+        state = {"positions": self.positions, "labels": labels, "no_classes": self.no_classes, "of": self._counted}
         return state if self.chosen else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -133,4 +137,4 @@ class Sample:
         if state:
             self.positions, labels, self.no_classes = list(state["positions"]), state["labels"], state["no_classes"]
             self.labels = None if labels is None else torch.tensor(labels, dtype=torch.int64)
-            self.chosen = True
+            self.chosen, self._counted = True, state.get("of", 0)

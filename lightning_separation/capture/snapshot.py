@@ -14,7 +14,7 @@ from ..records import INPUT
 from .buffers import Pooling, RowBuffer
 from .recognition import difference, excerpt, fingerprint, same_sizes, weights_sizes
 from .recorder import Call, Recorder, Report
-from .replay import Context, Pass, replay, the_network
+from .replay import Context, Pass, communicates, replay, the_network
 from .restore import same_random_numbers, unchanged
 from .structures import first_tensor
 from .units import unit_axis
@@ -101,6 +101,8 @@ class Snapshot:
         self._again: dict[str, Tensor] = {}
         self._pooled: set[str] = set()  # layers of which that was said
         self._tell_pooled(recorder.buffers)
+        if self.processes.size > 1 and any(self.processes.gather(lambda: communicates(recorder, forward_context))):
+            recorder.refusal = "it communicates with other processes, which would wait for it"
         order = self._order_of_execution()
         self._groups = self._plan([key for key in order if key not in recorder.buffers])
         again = {key for group in self._groups for key in group}
@@ -387,6 +389,8 @@ class Snapshot:
             keep_calls=False,
             report=self.report,
         )
+        if self._recorder.refusal:
+            raise ValueError(f"the network cannot be run again: {self._recorder.refusal}")
         with unchanged(recorder.root), self._forward_context():
             recorder.attach(everywhere=True)
             try:
