@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -9,6 +11,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
+
+import numpy as np
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and records have suffixes
 _LONGEST_SHOWN = 80
@@ -37,10 +41,14 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
 
 def check_integer(name: str, value: Any, low: int, high: int = sys.maxsize) -> int:
     """The value as a plain integer; raise ValueError unless it is one from ``low`` to ``high``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) <= high:
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # also of a tensor with one integer
+    except Exception:  # another's class may raise anything
+        number = None
+    if number is None or not low <= number <= high:
         bounds = f"of at least {low}" if high == sys.maxsize else f"from {low} to {high}"
         raise ValueError(f"{name} must be an integer {bounds}, not {shown(value)}")
-    return int(value)
+    return number
 
 
 def check_positive(**values: int) -> None:
@@ -52,8 +60,11 @@ def check_positive(**values: int) -> None:
 
 def check_number(name: str, value: float, low: float = float("-inf"), high: float = float("inf")) -> None:
     """Raise ValueError unless the value is a number between two others, neither included."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if not is_number or not low < value < high:
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and low < number < high):
         raise ValueError(f"{name} must be a number above {low} and below {high}, not {shown(value)}")
 
 
@@ -63,10 +74,11 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} must be above 0 and at most 1, not {shown(value)}")
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Raise ValueError unless the value is True or False."""
-    if not isinstance(value, bool):
+def check_flag(name: str, value: Any) -> bool:
+    """The value as a plain bool; raise ValueError unless it is True or False."""
+    if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
 
 
 def as_list(name: str, value: Any, what: str, fits: Callable[[Any], bool] = lambda item: True) -> list[Any]:

@@ -32,7 +32,7 @@ def analyze(
     samples_per_class: int = 100,
     max_samples: int = 1000,
     target_fn: TargetFn | Literal[False] | None = None,
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | Mapping[int, str] | None = None,
     pooling: Pooling = "mean",
     max_memory: str | int = "2GB",
     seed: int = 0,
@@ -52,7 +52,7 @@ def analyze(
         samples_per_class: At most so many samples of each class, the first that come.
         max_samples: At most so many where there are no classes.
         target_fn: Gets the classes out of a batch; see :class:`SeparationMonitor`.
-        class_names: Names of classes 0, 1, ...
+        class_names: Names of classes 0, 1, ..., or a mapping from their numbers, which may have gaps.
         pooling: ``"mean"`` or ``"max"``, for layers whose rows differ in length.
         max_memory: For held activations and the work on them.
         seed: For analyses that draw at random.

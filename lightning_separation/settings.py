@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
@@ -22,19 +22,19 @@ _KNOWN = tuple(kind for name in known.__all__ if (kind := getattr(known, name)) 
 
 
 def parse_bytes(size: str | int) -> int:
-    """Bytes of ``"2GB"``, ``"500 MiB"`` or a number; at most what can be addressed.
+    """Bytes of ``"2GB"``, ``"500 MiB"``, ``"2e9"`` or a number; at most what can be addressed.
 
     Raises:
         ValueError: If it is neither, or not positive.
 
     Example:
-        >>> parse_bytes("1.5GB"), parse_bytes("2 KiB"), parse_bytes(100)
-        (1500000000, 2048, 100)
+        >>> parse_bytes("1.5GB"), parse_bytes("2 KiB"), parse_bytes("1e6"), parse_bytes(100)
+        (1500000000, 2048, 1000000, 100)
     """
     number = 0.0
     try:
         if isinstance(size, str):
-            match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?)B?\s*", size.upper())
+            match = re.fullmatch(r"\s*([0-9.]+(?:E[+-]?[0-9]+)?)\s*([KMGT]?I?)B?\s*", size.upper())
             number = float(match[1]) * _UNITS[match[2]] if match else 0.0
         elif isinstance(size, Real) and not isinstance(size, bool):
             number = float(size)
@@ -45,20 +45,31 @@ def parse_bytes(size: str | int) -> int:
     return int(min(number, sys.maxsize))
 
 
-def check_class_names(names: Iterable[Any] | None) -> list[str] | None:
-    """Class names as a list; numbers are names, too.
+def check_class_names(names: Iterable[Any] | Mapping[int, Any] | None) -> dict[int, str] | None:
+    """Class names by the number of the class; numbers are names, too.
+
+    Args:
+        names: Those of classes 0, 1, ... in order, or a mapping from numbers to names, which may leave some out.
 
     Raises:
-        ValueError: If they are no list in order, or two are the same.
+        ValueError: If they are neither, or two are the same.
+
+    Example:
+        >>> check_class_names(["cat", "dog"]), check_class_names({3: "cat", 7: "dog"})
+        ({0: 'cat', 1: 'dog'}, {3: 'cat', 7: 'dog'})
     """
     if names is None:
         return None
-    given = "a set" if isinstance(names, set | frozenset) else names
+    if isinstance(names, Mapping):
+        keys = [check_integer("each key of class_names (a class, its value the name)", key, 0) for key in names]
+        given: Any = names.values()
+    else:
+        keys, given = None, "a set" if isinstance(names, set | frozenset) else names
     found = [str(name) for name in as_list("class_names", given, "names", lambda name: isinstance(name, str | Real))]
     found = [name.encode(errors="replace").decode() for name in found]  # folders can have names that are no text
     if twice := {name for name in found if found.count(name) > 1}:
         raise ValueError(f"class_names must differ; there are two {shown(twice.pop())}")
-    return found
+    return dict(enumerate(found) if keys is None else zip(keys, found, strict=True))
 
 
 def check_epochs(epochs: Iterable[int] | None) -> list[int] | None:
@@ -96,7 +107,7 @@ def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
     """The analyses to run: the given, or the default ones.
 
     Raises:
-        ValueError: If there is none, one is not an analysis, or two have one name.
+        ValueError: If there is none, one is not an analysis or has an impossible rhythm, or two have one name.
     """
     if isinstance(analyses, Analysis):
         raise ValueError(f"analyses must be a list, [{shown(analyses)}]")
@@ -114,6 +125,8 @@ def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
         if not isinstance(analysis.needs_classes, bool):
             given = shown(analysis.needs_classes)
             raise ValueError(f"analyses: needs_classes of {shown(analysis.name)} must be True or False, not {given}")
+        if (rhythm := getattr(analysis, "every_n_epochs", None)) is not None:
+            check_integer(f"analyses: every_n_epochs of {analysis.name!r}", rhythm, 1)
         if any(getattr(kind, "name", None) == analysis.name for kind in _KNOWN if not isinstance(analysis, kind)):
             raise ValueError(f"analyses: {shown(analysis)} has the name of another, {analysis.name!r}")
     names = [analysis.name for analysis in chosen]

@@ -173,12 +173,18 @@ class LayerAnalysis(LayerChoice, ABC):
         """
 
 
-def possible(analyses: Sequence[Analysis], snapshot: Snapshot) -> list[Analysis]:
-    """The analyses that can be made of a snapshot; those that need classes where there are none are reported."""
+def possible(analyses: Sequence[Analysis], snapshot: Snapshot, chosen: bool = True) -> list[Analysis]:
+    """The analyses that can be made of a snapshot; those that need classes where there are none are reported.
+
+    Args:
+        analyses: Those that are due.
+        snapshot: With or without classes.
+        chosen: Whether the user chose them: then it is trouble to leave one out.
+    """
     left = [analysis.name for analysis in analyses if analysis.needs_classes and snapshot.target is None]
     if left:
         told = f"{snapshot.no_classes}; what needs classes is left out: {', '.join(left)}"
-        snapshot.report("target", told, harmless=snapshot.no_classes == NO_TARGET)
+        snapshot.report("target", told, harmless=not chosen or snapshot.no_classes == NO_TARGET)
     return [analysis for analysis in analyses if analysis.name not in left]
 
 

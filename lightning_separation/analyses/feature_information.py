@@ -87,7 +87,7 @@ class FeatureInformation(LayerChoice):
         super().__post_init__()
         check_bins(self.bins)
         check_positive(max_units=self.max_units, max_features=self.max_features)
-        check_edges(self.edges)
+        self.edges = check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pooling", self.pooling, get_args(Pooling))
         check_argument(self.argument)

@@ -86,7 +86,7 @@ class LayerInformation(LayerChoice):
         super().__post_init__()
         check_positive(max_units=self.max_units)
         check_bins(self.bins)
-        check_edges(self.edges)
+        self.edges = check_edges(self.edges)
         check_choice("correction", self.correction, (None, *get_args(Correction)))
         check_choice("pairing", self.pairing, get_args(Pairing))
         check_choice("pooling", self.pooling, get_args(Pooling))

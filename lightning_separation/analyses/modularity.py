@@ -99,7 +99,7 @@ class Modularity(LayerChoice):
         )
         check_bins(self.bins)
         check_choice("weights", self.weights, get_args(Weights))
-        check_edges(self.edges)
+        self.edges = check_edges(self.edges)
         check_choice("pairing", self.pairing, get_args(Pairing))
         check_choice("pooling", self.pooling, get_args(Pooling))
         if isinstance(self.modules, Mapping):

@@ -52,10 +52,10 @@ def sample_batches(snapshot: Snapshot, max_samples: int, name: str, target: Tens
         ValueError: If no sample is left.
     """
     usable = (~snapshot.nan_rows).nonzero().squeeze(1)
-    if bad := int(snapshot.nan_rows.sum()):
-        snapshot.report(name, f"the network gives NaN for {bad} samples: they are left out")
     if not len(usable):
         raise ValueError("the network gives NaN for every sample")
+    if bad := int(snapshot.nan_rows.sum()):
+        snapshot.report(name, f"the network gives NaN for {bad} samples: they are left out")
     kept = usable[:max_samples]
     if snapshot.target is not None:
         labels = snapshot.target

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_integer, check_number, shown
+from ..checks import as_list, check_choice, check_integer, check_number, shown
 from ..functional import bin_edges
 
 Edges = Literal["run", "epoch"] | tuple[float, float]
@@ -16,16 +16,18 @@ Edges = Literal["run", "epoch"] | tuple[float, float]
 _MOST_BINS = 4096  # the square of which is the work on a pair of units
 
 
-def check_edges(edges: Edges) -> None:
-    """Raise ValueError unless it is one of the words, or a range of finite numbers."""
+def check_edges(edges: Edges) -> Edges:
+    """One of the words, or a range as plain numbers; raise ValueError unless it is either."""
     if isinstance(edges, str):
         check_choice("edges", edges, ("run", "epoch"))
-        return
-    if not isinstance(edges, list | tuple) or len(edges) != 2:
+        return edges
+    ends = [] if isinstance(edges, set | frozenset) else as_list("edges", edges, "two numbers, or 'run' or 'epoch'")
+    if len(ends) != 2:
         raise ValueError(f"edges must be 'run', 'epoch' or a range such as (-1.0, 1.0), not {shown(edges)}")
-    low, high = edges
+    low, high = ends
     check_number("edges", low)
     check_number("edges", high, low)
+    return float(low), float(high)
 
 
 def check_bins(bins: int) -> None:

@@ -17,9 +17,7 @@ from .replay import Context
 from .sample import Sample, Shard
 from .snapshot import Snapshot
 from .structures import first_tensor
-from .targets import NoClassesError, TargetFn, as_labels, batch_target
-
-_MOST_OWN = 0.5  # share of samples that could be of a class of their own
+from .targets import NoClassesError, TargetFn, are_values, as_labels, batch_target
 
 
 class NothingCapturedError(RuntimeError):
@@ -35,7 +33,7 @@ class Capture:
         networks: The modules whose calls count, by name; None finds them.
         sample: Which samples are kept.
         target_fn: See :func:`batch_target`.
-        class_names: Names of classes 0, 1, ...; None: their numbers.
+        class_names: Names of classes by their numbers; None: the numbers.
         pooling: For layers whose rows differ in length.
         max_memory: Bytes that held activations and the work on them may take. A sixth may be held from the pass (the
             network's inputs included), a sixth by layers computed again; the work on one layer takes a few times its
@@ -56,7 +54,7 @@ class Capture:
         sample: Sample,
         *,
         target_fn: TargetFn | Literal[False] | None,
-        class_names: Sequence[str] | None,
+        class_names: Mapping[int, str] | None,
         pooling: Pooling,
         max_memory: int,
         report: Report,
@@ -222,7 +220,9 @@ class Capture:
         self.sample.finish()
         self.networks = recorder.networks
         self._no_classes, labels = seen.no_classes, seen.labels
-        if labels is not None and self._are_values(labels, seen.values):
+        if labels is not None and seen.values is not None and are_values(labels, seen.values.dtype):
+            kinds = f"{len(labels.unique())} different numbers for {len(labels)} samples"
+            self._no_classes = f"the target has {kinds}: no classes, but values"
             labels = self.sample.labels = None
         self.sample.no_classes = "" if labels is not None else self.sample.no_classes or self._no_classes
         self._check_same_samples(labels, len(seen.positions))
@@ -282,21 +282,13 @@ class Capture:
         sizes = f"the inputs of the first {rows} samples need {need:,} bytes, max_memory leaves {self.budget:,}"
         return f"{sizes}: raise it, or take fewer samples"
 
-    def _are_values(self, labels: Tensor, values: Tensor | None) -> bool:
-        """Whether whole numbers are values to predict: they come as floats, and most samples have one of their own."""
-        kinds = len(labels.unique())
-        if values is None or not values.is_floating_point() or kinds <= _MOST_OWN * len(labels) or kinds <= 2:
-            return False
-        self._no_classes = f"the target has {kinds} different numbers for {len(labels)} samples: no classes, but values"
-        return True
-
     def _names(self, labels: Tensor | None) -> list[str]:
         if labels is None:
             return []
         present = labels.unique().tolist()
         if self.class_names is None:
             return [str(label) for label in present]
-        unnamed = [label for label in present if not 0 <= label < len(self.class_names)]
+        unnamed = [label for label in present if label not in self.class_names]
         if unnamed:
             self.report(
                 "class_names", f"{len(self.class_names)} names, none for class {unnamed[0]}; its number is shown"
