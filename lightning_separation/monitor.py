@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 
 from .analyses import Analysis
-from .analyses.base import load_states, possible, states
+from .analyses.base import load_states, possible, reason_of, states
 from .analyses.sharing import findings_of
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
@@ -66,7 +66,7 @@ class SeparationMonitor(Callback):
             the modules that the step calls.
         target_fn: Gets the classes out of a batch: ``target_fn(batch) -> [B]``. None: the second element, or the key
             y, label(s) or target(s). False: there are no classes.
-        class_names: Names of classes 0, 1, ...
+        class_names: Names of classes 0, 1, ..., or a mapping from their numbers, which may have gaps.
         splits: Which data to analyse: ``("val",)``, or ``("val", "train")``: also as many samples of each class of the
             training data, in the modes of validation. They are read by a process of their own; what the network is
             given is found on a copy of the module, whose ``validation_step`` is left when it calls the network. Tags
@@ -121,7 +121,7 @@ class SeparationMonitor(Callback):
         dataloader_idx: int = 0,
         network: str | nn.Module | None = None,
         target_fn: TargetFn | Literal[False] | None = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
         splits: Sequence[str] = ("val",),
         pooling: Pooling = "mean",
         emit: Sequence[Literal["scalars", "histograms", "figures", "tables", "dashboard"]] | None = None,
@@ -140,7 +140,6 @@ class SeparationMonitor(Callback):
             check_choice("emit", kind, KINDS)
         check_network(network)
         check_target_fn(target_fn)
-        check_flag("save", save)
         check_file_name("name", name)
         self.analyses = check_analyses(analyses)
         self.layers = as_names("layers", layers)
@@ -155,12 +154,13 @@ class SeparationMonitor(Callback):
         self.splits = check_splits(splits)
         self.pooling = pooling
         self.emit = frozenset(KINDS if kinds is None else kinds)
-        self.save = save
+        self.save = check_flag("save", save)
         self.dirpath = None if dirpath is None else check_path("dirpath", dirpath)
         self.name = name
         self.max_memory = parse_bytes(max_memory)
         self.on_error = on_error
         self.seed = check_seed(seed)
+        self._chosen = analyses is not None  # whether the user chose the analyses
         self._sample = self._new_sample()
         self._training_sample = TrainingSample()
         self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
@@ -220,7 +220,7 @@ class SeparationMonitor(Callback):
             self._sample = self._new_sample()
             self._training_sample = TrainingSample()
             if self._analysed:  # what a validation before the fit began, the fit goes on with
-                load_states(self.analyses, {})
+                load_states(self.analyses, {}, self._report)
         # A checkpoint saved after a validation goes on in the epoch of that.
         known = 0 if self._fresh else trainer.current_epoch + 1
         self._analysed = {name: last for name, last in self._analysed.items() if last < known}
@@ -334,7 +334,7 @@ class SeparationMonitor(Callback):
             "training_sample": self._training_sample.state_dict(),
             "presenters": {split: presenter.state_dict() for split, presenter in self._presenters.items()},
             "analysed": self._analysed,
-            "states": states(self.analyses),
+            "states": states(self.analyses, self._report),
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -367,7 +367,7 @@ class SeparationMonitor(Callback):
             if split in self._presenters:
                 self._presenters[split].load_state_dict(state)
         self._analysed = dict(state_dict["analysed"])
-        load_states(self.analyses, state_dict["states"])
+        load_states(self.analyses, state_dict["states"], self._report)
 
     def _choice(self) -> dict[str, int]:
         """The settings that choose the samples."""
@@ -377,7 +377,7 @@ class SeparationMonitor(Callback):
     def _begin_anew(self) -> None:
         self._sample, self._training_sample, self._analysed = self._new_sample(), TrainingSample(), {}
         self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
-        load_states(self.analyses, {})
+        load_states(self.analyses, {}, self._report)
 
     # One analysed validation
 
@@ -426,7 +426,16 @@ class SeparationMonitor(Callback):
         self._report.begin(self._processes)
         base = None if trainer.fast_dev_run else self.dirpath or trainer.log_dir  # type: ignore[attr-defined]
         self._folder = None if base is None else Path(base) / self.name
-        self._capture = Capture(
+        with self._harmless():
+            # Modules may have changed since the fit began. All of the processes watch, or none.
+            self._capture = self._processes.agree(lambda: self._new_capture(trainer, pl_module))
+            loader = validation_loader(trainer, self.dataloader_idx)
+            self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
+        if self._capture is None:  # in all of them; no later call will tell
+            self._report.share()
+
+    def _new_capture(self, trainer: Trainer, pl_module: LightningModule) -> Capture:
+        return Capture(
             pl_module,
             self._choose_layers(pl_module),
             find_network(pl_module, self.network),
@@ -442,9 +451,6 @@ class SeparationMonitor(Callback):
             processes=self._processes,
             wrapped=is_wrapped(trainer, pl_module),
         )
-        loader = validation_loader(trainer, self.dataloader_idx)
-        with self._harmless():
-            self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
@@ -475,7 +481,7 @@ class SeparationMonitor(Callback):
         assert trainer.state.fn is not None  # a loop is running
         self._positions[snapshot.split] = snapshot.positions.tolist()
         epoch, step = self._trained or (trainer.current_epoch, logged_step(trainer))
-        made = possible(due, snapshot)
+        made = possible(due, snapshot, self._chosen)
         if trainer.state.fn == "fit":
             self._analysed |= dict.fromkeys((analysis.name for analysis in made), epoch)
         findings = findings_of(made, snapshot)
@@ -600,4 +606,4 @@ class SeparationMonitor(Callback):
         except Exception as error:
             if self._capture is not None:
                 self._capture.stop()
-            self._report(self.name, f"this validation is not analysed further: {error!r}")
+            self._report(self.name, f"this validation is not analysed further: {reason_of(error)}")

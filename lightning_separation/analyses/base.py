@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,11 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
+from ..capture.recorder import Report
 from ..capture.targets import NO_TARGET
 from ..checks import as_names, check_positive
 from ..errors import MonitorError
@@ -51,22 +54,36 @@ class Lasting(Protocol):
         """Take it over; of an empty state: begin anew."""
 
 
-def states(analyses: Sequence[Analysis]) -> dict[str, dict[str, Any]]:
-    """What the analyses keep, by name."""
-    return {analysis.name: analysis.state_dict() for analysis in analyses if isinstance(analysis, Lasting)}
-
-
-def load_states(analyses: Sequence[Analysis], kept: Mapping[str, dict[str, Any]]) -> None:
-    """Give the analyses back what they kept; one of which nothing is known begins anew."""
+def states(analyses: Sequence[Analysis], report: Report) -> dict[str, dict[str, Any]]:
+    """What the analyses keep, by name; one whose state cannot be had or saved is reported."""
+    kept = {}
     for analysis in analyses:
-        if isinstance(analysis, Lasting):
-            analysis.load_state_dict(kept.get(analysis.name, {}))
+        try:
+            if isinstance(analysis, Lasting):
+                state = analysis.state_dict()
+                torch.save(state, io.BytesIO())
+                kept[analysis.name] = state
+        except Exception as error:  # a user's analysis may keep anything; it must not end the training
+            report(analysis.name, f"its state cannot be saved: {error!r}", harmless=True)
+    return kept
+
+
+def load_states(analyses: Sequence[Analysis], kept: Mapping[str, dict[str, Any]], report: Report) -> None:
+    """Give the analyses back what they kept; one of which nothing is known begins anew. What fails is reported."""
+    for analysis in analyses:
+        try:
+            if isinstance(analysis, Lasting):
+                analysis.load_state_dict(kept.get(analysis.name, {}))
+        except Exception as error:  # of a user's analysis, or what another version has left
+            report(analysis.name, f"it cannot go on from its state: {error!r}", harmless=True)
 
 
 def begun_anew(analyses: Sequence[Analysis]) -> list[Analysis]:
     """The same analyses, of those that keep something copies that know nothing yet."""
     made = [deepcopy(analysis) if isinstance(analysis, Lasting) else analysis for analysis in analyses]
-    load_states(made, {})
+    for analysis in made:
+        if isinstance(analysis, Lasting):
+            analysis.load_state_dict({})
     return made
 
 

@@ -23,7 +23,7 @@ def findings_of(analyses: Sequence[Analysis], snapshot: Snapshot) -> dict[str, F
     processes = snapshot.processes
     parts = processes.gather(lambda: _share(analyses, snapshot))
     for part in (part for rank, part in enumerate(parts) if rank != processes.rank):
-        load_states([analysis for analysis in analyses if analysis.name in part.states], part.states)
+        load_states([analysis for analysis in analyses if analysis.name in part.states], part.states, snapshot.report)
     found = {}
     for name in (analysis.name for analysis in analyses):
         own = [part.findings[name] for part in parts if name in part.findings]
@@ -53,7 +53,7 @@ def _share(analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
             raise
         except Exception as error:  # a user's analysis may raise anything; training goes on
             snapshot.report(analysis.name, f"it failed: {error!r}")
-    return _Part(findings, states(made))
+    return _Part(findings, states(made, snapshot.report) if processes.size > 1 else {})
 
 
 def _made_by(analysis: Analysis, processes: int) -> int:
