@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 import torch
 from pytorch_lightning import Trainer
@@ -15,28 +15,42 @@ from torch import Tensor, nn
 from .analyses.base import Analysis
 from .analyses.cost import Facts, Foreseeable, Forwards
 from .capture import NothingCapturedError, Sample, Snapshot
+from .capture.buffers import Pooling
 from .capture.recorder import Recorder
 from .capture.restore import same_random_numbers
 from .capture.structures import first_tensor
-from .capture.targets import NoClassesError, as_labels, batch_target
-
-if TYPE_CHECKING:
-    from .monitor import SeparationMonitor
+from .capture.targets import NoClassesError, TargetFn, are_values, as_labels, batch_target
 
 _log = logging.getLogger("lightning_separation.monitor")
 _package_log = logging.getLogger("lightning_separation")
-_MOST_OWN = 0.5  # share of samples with a number of their own, above which numbers are values, as Capture has it
 _MOST_EPOCHS = 6  # that are listed
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+class Settings(Protocol):
+    """What it must know of a monitor."""
+
+    name: str
+    analyses: list[Analysis]
+    every_n_epochs: int
+    epochs: list[int] | None
+    samples_per_class: int
+    max_samples: int
+    target_fn: TargetFn | Literal[False] | None
+    class_names: dict[int, str] | None
+    splits: tuple[str, ...]
+    pooling: Pooling
+    max_memory: int
 
 
 class Preview:
     """Learns from the first batch of the user's own validation what there is to know, and says what that will cost.
 
-    Nothing is run for it, and no batch is read. Whatever fails in it costs the preview alone.
+    The network is not run for it, and no batch is read; but ``target_fn`` is called for each batch until the line is
+    said, once more than for the samples that are kept. Whatever fails in it costs the preview alone.
 
     Args:
-        monitor: Whose epochs it is about.
+        settings: Of the monitor whose epochs it is about.
         root: The module that names the layers.
         layers: The chosen modules by name.
         networks: The modules whose calls count, by name; None finds them.
@@ -48,27 +62,28 @@ class Preview:
 
     def __init__(
         self,
-        monitor: SeparationMonitor,
+        settings: Settings,
         root: nn.Module,
         layers: dict[str, nn.Module],
         networks: dict[str, nn.Module] | None,
         wrapped: bool = False,
     ) -> None:
         self.known = False
-        self._monitor, self._lost, self._batch_size = monitor, False, 0
+        self._settings, self._lost, self._batch_size = settings, False, 0
         # Of one sample everything is kept.
         self._recorder = Recorder(
             root,
             layers,
             networks,
-            pooling=monitor.pooling,
+            pooling=settings.pooling,
             budget=sys.maxsize,
             wrapped=wrapped,
             report=_nothing_to_report,
         )
         self._unseen = 0
         self._one: Snapshot | None = None
-        self._targets: list[Tensor] | None = []
+        self._has_classes, self._labels = True, list[Tensor]()
+        self._given = torch.int64  # as what the labels came
 
     @staticmethod
     def wanted(trainer: Trainer) -> bool:
@@ -119,13 +134,14 @@ class Preview:
     def _look_at_target(self, batch: Any) -> int:
         """Keep the classes; how many samples the batch has."""
         try:
-            target = batch_target(batch, self._monitor.target_fn)
-            labels = as_labels(target).cpu()
-            if self._targets is not None:
-                self._targets.append(labels.to(target.dtype))
+            target = batch_target(batch, self._settings.target_fn)
+            labels = as_labels(target).cpu().long()
+            if self._has_classes:
+                self._labels.append(labels)
+                self._given = target.dtype
             return len(labels)
         except NoClassesError:
-            self._targets = None
+            self._has_classes, self._labels = False, []
             first = first_tensor(batch)
             return 0 if first is None or not first.ndim else len(first)
 
@@ -143,20 +159,22 @@ class Preview:
 
     def _line(self, sample: Sample, most: int | None) -> str:
         assert self._one is not None
-        monitor, classes = self._monitor, self._num_classes(sample)
+        settings, classes = self._settings, self._num_classes(sample)
         samples, told = self._samples(sample, most, classes)
-        facts = Facts(self._one, samples, classes, self._batch_size, self._recorder.call_bytes, monitor.max_memory // 6)
+        input_bytes, budget = self._recorder.call_bytes, settings.max_memory // 6
+        facts = Facts(self._one, samples, classes, self._batch_size, input_bytes, budget)
         parts = [
-            f"SeparationMonitor {monitor.name!r}, {self._when()}: {self._layers(facts)}, {told}",
-            _memory(facts, monitor.max_memory),
-            *_forwards(monitor.analyses, facts, "train" in monitor.splits),
+            f"SeparationMonitor {settings.name!r}, {self._when()}: {self._layers(facts)}, {told}",
+            "at least " * bool(self._unseen) + _memory(facts, settings.max_memory),
+            *_forwards(settings.analyses, facts, "train" in settings.splits, seen_alone=bool(self._unseen)),
         ]
         if self._unseen:
-            parts.append(f"not counted: {_count(self._unseen, 'layer')} not seen yet (compiled, fused or not called)")
+            told = f"{_count(self._unseen, 'layer')} not seen yet (compiled, fused or not called)"
+            parts.append(f"{told} may need more memory and forwards than all this")
         return "; ".join(parts)
 
     def _when(self) -> str:
-        epochs, every = self._monitor.epochs, self._monitor.every_n_epochs
+        epochs, every = self._settings.epochs, self._settings.every_n_epochs
         if epochs is None:
             return "each validated epoch" if every == 1 else f"every {every} epochs"
         if len(epochs) > _MOST_EPOCHS:
@@ -172,26 +190,24 @@ class Preview:
         """How many there are at least; 0 without classes."""
         if sample.chosen:
             return 0 if sample.labels is None else len(sample.labels.unique())
-        labels = torch.cat(self._targets) if self._targets else torch.zeros(0)
-        kinds = len(labels.unique())
-        if labels.is_floating_point() and kinds > max(2, _MOST_OWN * len(labels)):
-            return 0
-        return max(kinds, len(self._monitor.class_names or ())) if kinds else 0
+        labels = torch.cat([torch.zeros(0, dtype=torch.int64), *self._labels])
+        kinds = 0 if are_values(labels, self._given) else len(labels.unique())
+        return max(kinds, len(self._settings.class_names or ())) if kinds else 0
 
     def _samples(self, sample: Sample, most: int | None, classes: int) -> tuple[int, str]:
         """How many there will be, and how that is said."""
-        monitor = self._monitor
+        settings = self._settings
         if sample.chosen:
             return len(sample.positions), _count(len(sample.positions), "sample")
-        cap = monitor.samples_per_class * classes if classes else monitor.max_samples
+        cap = settings.samples_per_class * classes if classes else settings.max_samples
         samples = cap if most is None else min(cap, most)
         if not classes:
             return samples, f"up to {_count(samples, 'sample')} without classes"
-        if len(monitor.class_names or ()) >= classes:
-            each = f"{monitor.samples_per_class} of each of {classes} classes"
+        if len(settings.class_names or ()) >= classes:
+            each = f"{settings.samples_per_class} of each of {classes} classes"
             return samples, f"up to {_count(samples, 'sample')} ({each})"
         bound = "up to" if samples == most else "about"
-        seen = f"{monitor.samples_per_class} of each class; {classes} seen so far"
+        seen = f"{settings.samples_per_class} of each class; {classes} seen so far"
         return samples, f"{bound} {_count(samples, 'sample')} ({seen})"
 
 
@@ -227,7 +243,7 @@ def _memory(facts: Facts, max_memory: int) -> str:
     return told
 
 
-def _forwards(analyses: Sequence[Analysis], facts: Facts, with_training_data: bool) -> list[str]:
+def _forwards(analyses: Sequence[Analysis], facts: Facts, with_training_data: bool, seen_alone: bool) -> list[str]:
     """What each analysis runs, and those that are left out."""
     left_out = [a.name for a in analyses if a.needs_classes and not facts.classes]
     found = {_named(a): _forwards_of(a, facts) for a in analyses if a.name not in left_out}
@@ -236,7 +252,8 @@ def _forwards(analyses: Sequence[Analysis], facts: Facts, with_training_data: bo
         told.append(f"not known of {', '.join(unknown)}")
     if nothing := [name for name, forwards in found.items() if forwards is not None and not any(forwards)]:
         told.append(f"none for {', '.join(nothing)}")
-    parts = [f"forwards per analysed epoch, at most: {', '.join(told)}"] if told else []
+    bound = "for the layers seen alone" if seen_alone else "at most"
+    parts = [f"forwards per analysed epoch, {bound}: {', '.join(told)}"] if told else []
     if left_out:
         parts.append(f"left out without classes: {', '.join(left_out)}")
     if with_training_data:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..capture import INPUT, Snapshot
+from ..capture.planning import in_groups, with_room
 
 
 class Forwards(NamedTuple):
@@ -88,35 +89,17 @@ class Facts:
 
     def need(self, layers: Sequence[str]) -> int:
         """Bytes of what layers compute for the sample."""
-        return self.samples * sum(self._row_bytes[layer] for layer in layers)
+        return sum(self._need[layer] for layer in layers)
 
     @cached_property
     def held(self) -> list[str]:
         """Layers that are held from the pass, beside the network's inputs: as many of the smallest as have room."""
-        room, kept = self.budget - self.samples * self.input_bytes, []
-        for layer in sorted(self.layers, key=self._row_bytes.__getitem__):
-            room -= self.need([layer])
-            if room < 0:
-                break
-            kept.append(layer)
-        return kept
+        return with_room(self._need, self.budget - self.samples * self.input_bytes)
 
     def groups(self, layers: Sequence[str], held: int = 0) -> list[list[str]]:
         """Layers that are computed again together, beside so many bytes held; without those that have no room alone."""
-        groups: list[list[str]] = []
-        room = 0
-        for layer in layers:
-            need = self.need([layer])
-            if need > self.budget:
-                continue
-            if groups and need <= room:
-                groups[-1].append(layer)
-                room -= need
-            else:
-                groups.append([layer])
-                room = self.budget - held - need
-        return groups
+        return in_groups({layer: self._need[layer] for layer in layers}, self.budget, held)
 
     @cached_property
-    def _row_bytes(self) -> dict[str, int]:
-        return {layer: self.one.activations(layer)[:1].nbytes for layer in self.layers}
+    def _need(self) -> dict[str, int]:
+        return {layer: self.samples * self.one.activations(layer)[:1].nbytes for layer in self.layers}

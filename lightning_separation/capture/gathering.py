@@ -14,7 +14,7 @@ from .buffers import RowBuffer
 from .recognition import fingerprint
 from .recorder import Call, Recorder, take_rows
 from .sample import Sample
-from .structures import all_tensors, first_tensor, map_tensors
+from .structures import all_tensors, first_tensor, map_tensors, nbytes
 
 
 class Seen(NamedTuple):
@@ -151,7 +151,7 @@ def _take_over(recorder: Recorder, holders: Sequence[_Part], processes: Processe
     recorder.places = [places for part in holders for places in part.places]
     recorder.calls = [_received(call, processes.device) for part in holders for call in part.calls]
     recorder.outputs = [_to(processes.device, output) for part in holders for output in part.outputs]
-    recorder.call_bytes = sum(tensor.nbytes for tensor in all_tensors(recorder.calls))
+    recorder.call_bytes = nbytes(recorder.calls)
     recorder.order = _union([part.order for part in holders])
     recorder.num_axes = _union([part.num_axes for part in holders])
     recorder.row_bytes = _union([part.row_bytes for part in holders])

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .buffers import Pooling, RowBuffer
 from .layers import ancestors, is_helper
+from .planning import with_room
 from .recognition import excerpt, weights_sizes
-from .structures import first_tensor, map_tensors
+from .structures import first_tensor, map_tensors, nbytes
 from .watching import Handle, is_compiled, watch
 
 
@@ -196,8 +197,9 @@ class Recorder:
 
     def keep_within_budget(self) -> None:
         """Drop the largest layers until what is held takes no more memory than it may."""
-        while self.buffers and self.call_bytes + sum(b.nbytes for b in self.buffers.values()) > self.budget:
-            self._drop(max(self.buffers, key=lambda key: self.buffers[key].nbytes))
+        sizes = {key: buffer.nbytes for key, buffer in self.buffers.items()}
+        for key in sizes.keys() - with_room(sizes, self.budget - self.call_bytes):
+            self._drop(key)
 
     def _keep_outermost(self) -> None:
         """Of networks inside one another that the step calls, the outermost counts."""
@@ -207,7 +209,7 @@ class Recorder:
         for name in inside:
             del self.networks[name]
             self.outputs[-1].pop(name, None)
-            self.call_bytes -= _nbytes(self.calls[-1].pop(name))
+            self.call_bytes -= nbytes(self.calls[-1].pop(name))
         if inside:  # which of them made what the layers kept is not known: they are computed again
             self.detach()
             for kept in (self.order, self.buffers, self.row_bytes, self.num_axes):
@@ -233,7 +235,7 @@ class Recorder:
                     except Exception as error:  # as in keep
                         self.report(name, f"what it was given could not be kept: {error!r}")
                 self.calls[-1][name] = call
-                self.call_bytes += _nbytes(call)
+                self.call_bytes += nbytes(call)
             self._depth += 1
 
         def leave(_: nn.Module, __: Any, output: Any) -> None:
@@ -306,15 +308,6 @@ def _rows(tensor: Tensor, rows: Tensor) -> Tensor:
     if tensor.layout in (torch.strided, torch.sparse_coo):
         return tensor.index_select(0, rows)
     return tensor.to_sparse_coo().index_select(0, rows).to_sparse(layout=tensor.layout)
-
-
-def _nbytes(value: Any) -> int:
-    """Memory of the tensors in a structure; of sparse ones what they will need as features."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0
 
 
 def batch_axis(root: nn.Module, name: str) -> int:

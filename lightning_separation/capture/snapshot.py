@@ -12,6 +12,7 @@ from ..listing import listed
 from ..processes import Processes
 from ..records import INPUT
 from .buffers import Pooling, RowBuffer
+from .planning import in_groups
 from .recognition import difference, excerpt, fingerprint, same_sizes, weights_sizes
 from .recorder import Call, Recorder, Report
 from .replay import Context, Pass, communicates, replay, the_network
@@ -341,23 +342,14 @@ class Snapshot:
 
     def _plan(self, missing: list[str], held: int = 0) -> list[list[str]]:
         """Groups of layers that fit into memory together, beside so many bytes held; one layer alone always does."""
-        rows = self._recorder.num_rows
-        groups: list[list[str]] = []
-        room = 0
-        for key in missing:
-            if key in self._recorder.failed or key not in self._recorder.row_bytes:
-                continue  # that was reported
-            need = rows * self._recorder.row_bytes[key]
-            if need > self._recorder.budget:
-                sizes = f"{rows} rows need {need:,} bytes, max_memory leaves {self._recorder.budget:,}"
-                self.report(key, f"{sizes} for one layer: raise it, or take fewer samples")
-            elif groups and need <= room:
-                groups[-1].append(key)
-                room -= need
-            else:
-                groups.append([key])
-                room = self._recorder.budget - held - need
-        return groups
+        rows, row_bytes, budget = self._recorder.num_rows, self._recorder.row_bytes, self._recorder.budget
+        failed = self._recorder.failed  # that was reported
+        need = {key: rows * row_bytes[key] for key in missing if key in row_bytes and key not in failed}
+        for key, size in need.items():
+            if size > budget:
+                told = f"{rows} rows need {size:,} bytes, max_memory leaves {budget:,} for one layer"
+                self.report(key, f"{told}: raise it, or take fewer samples")
+        return in_groups(need, budget, held)
 
     def _run_again(self, keys: list[str]) -> dict[str, Tensor]:
         names = {self._recorder.order[key] for key in keys}

@@ -18,6 +18,8 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         for key, item in value.items():
             made[key] = map_tensors(function, item)
         return made
+    if isinstance(value, Mapping):
+        return type(value)({key: map_tensors(function, item) for key, item in value.items()})  # type: ignore[call-arg]
     if isinstance(value, list):
         made = copy(value)
         made[:] = [map_tensors(function, item) for item in value]
@@ -43,6 +45,11 @@ def all_tensors(value: Any) -> list[Tensor]:
 
     map_tensors(keep, value)
     return found
+
+
+def nbytes(value: Any) -> int:
+    """Memory of all tensors in a structure; of sparse ones what they will need as features."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in all_tensors(value))
 
 
 def first_tensor(value: Any) -> Tensor | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 TargetFn = Callable[[Any], Any]
 _KEYS = ("y", "label", "labels", "target", "targets")
+_MOST_OWN = 0.5  # share of samples that could be of a class of their own
 
 
 NO_TARGET = "target_fn=False"
@@ -72,6 +73,16 @@ def as_labels(target: Tensor) -> Tensor:
             raise NoClassesError("the target holds numbers that are not integers")
         target = target.long()
     return target.long() if target.dtype == torch.bool else target
+
+
+def are_values(labels: Tensor, given: torch.dtype) -> bool:
+    """Whether whole numbers are values to predict: they come as floats, and most samples have one of their own.
+
+    Args:
+        labels: ``[N]`` as integers.
+        given: As what they came.
+    """
+    return given.is_floating_point and len(labels.unique()) > max(2, _MOST_OWN * len(labels))
 
 
 def _has(batch: Any, key: str) -> bool:

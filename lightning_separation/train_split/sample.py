@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,8 +13,9 @@ from torch.utils.data import DataLoader
 from ..capture import Capture, Sample, Snapshot
 from ..capture.dataset_index import in_order, indices_given, original_indices
 from ..capture.restore import unchanged
-from ..capture.structures import all_tensors
+from ..capture.structures import nbytes
 from ..errors import MonitorError
+from ..processes import Processes
 from .calls import run, transferred, validation_calls
 from .errors import NoTrainingDataError
 from .reading import batch_size, batches_of, check_loader, labelled, training_loader
@@ -25,6 +27,7 @@ class _Read(NamedTuple):
     """What was read; see :class:`TrainingSample`."""
 
     indices: list[int]
+    positions: list[int]
     labels: list[int] | None
     batches: list[Any]
     notes: list[str]
@@ -44,10 +47,11 @@ class TrainingSample:
     def __init__(self) -> None:
         self.indices: list[int] = []
         self.labels: list[int] | None = None
-        self._loader: DataLoader | None = None  # whose samples are held
+        self._positions: list[int] = []  # in the dataset that the loader's is a part of
         self._batches: list[Any] = []
         self._notes: list[str] = []
-        self._failed: tuple[Any, str] = (None, "")  # with which dataset, and why
+        self._dataset: Any = None  # that was read last, in the first process
+        self._failed = ""  # why that is of no use
 
     def snapshot(
         self,
@@ -74,7 +78,7 @@ class TrainingSample:
         processes = validation.processes
         try:
             processes.agree(lambda: _check_weights(validation, capture))
-            self._share(trainer, processes.first(lambda: self._read(trainer, capture, validation)))
+            self._share(processes, lambda: self._read(trainer, capture, validation))
             for note in self._notes:
                 capture.report("train", note, harmless=True)
             return processes.agree(
@@ -83,8 +87,7 @@ class TrainingSample:
         except MonitorError:
             raise
         except Exception as error:  # the user's dataset, sampler, collate_fn or step may raise anything
-            told = str(error) if isinstance(error, NoTrainingDataError) else repr(error)
-            capture.report("train", f"no sample of the training data is analysed: {told}")
+            capture.report("train", f"no sample of the training data is analysed: {_told(error)}")
             return None
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,35 +99,36 @@ class TrainingSample:
         self.__init__()  # type: ignore[misc]
         self.indices, self.labels = list(state.get("indices", [])), state.get("labels")
 
-    def _share(self, trainer: Trainer, read: _Read | None) -> None:
-        """Hold what the first process has read: its samples, as drawn, are those of all."""
-        if read is not None:
-            self._loader = training_loader(trainer)
-            self.indices, self.labels, self._batches, self._notes = read
+    def _share(self, processes: Processes, read: Callable[[], _Read | None]) -> None:
+        """Hold what the first process reads: its samples, as drawn, are those of all."""
+        try:
+            found = processes.first(read)
+        except Exception as error:  # in reading, or in sending it
+            self._failed, self._batches = _told(error), []
+            raise
+        if found is not None:
+            self.indices, self._positions, self.labels, self._batches, self._notes = found
 
     def _read(self, trainer: Trainer, capture: Capture, validation: Snapshot) -> _Read | None:
-        """Hold the samples; nothing is returned if they were held before."""
+        """The samples; nothing is returned if they are held."""
         loader = training_loader(trainer)
         if loader is None and not self._batches:
             raise NoTrainingDataError("they are not known here: in a fit they are, or with a datamodule")
-        if loader is None or (self._loader is not None and loader.dataset is self._loader.dataset and self._batches):
+        if loader is None or (loader.dataset is self._dataset and self._batches):
             return None
-        if loader.dataset is self._failed[0]:
-            raise NoTrainingDataError(self._failed[1])
+        if loader.dataset is self._dataset and self._failed:
+            raise NoTrainingDataError(self._failed)
+        again = self._dataset is not None
+        self._dataset = loader.dataset
         check_loader(loader)
-        again = self._loader is not None
-        self._loader, self._batches, self._notes = loader, [], []
-        try:
-            if not self._is_still_there(loader, capture):
-                self._choose(trainer, loader, capture, validation)
-            self._hold(loader, capture.budget)
-        except Exception as error:
-            told = str(error) if isinstance(error, NoTrainingDataError) else repr(error)
-            self._failed, self._batches = (loader.dataset, told), []
-            raise
+        indices, labels = self.indices, self.labels
+        notes: list[str] = []
+        if not self._is_still_there(loader, capture):
+            indices, labels, notes = _chosen(trainer, loader, capture, validation)
+        batches = _within(batches_of(loader, indices), capture.budget)
         if again:
-            self._notes.append("the training dataset is another object than before: its samples are read anew")
-        return _Read(self.indices, self.labels, self._batches, self._notes)
+            notes.append("the training dataset is another object than before: its samples are read anew")
+        return _Read(indices, original_indices(loader.dataset, indices), labels, batches, notes)
 
     def _is_still_there(self, loader: DataLoader, capture: Capture) -> bool:
         """Whether samples that were chosen before, perhaps in another run, are in the dataset."""
@@ -134,45 +138,6 @@ class TrainingSample:
             return True
         found = [label for _, labels in labelled(loader, self.indices, capture) for label in labels]
         return found == self.labels
-
-    def _choose(self, trainer: Trainer, loader: DataLoader, capture: Capture, validation: Snapshot) -> None:
-        given = indices_given(loader)
-        batches, size = trainer.num_training_batches, batch_size(loader)
-        if batches < len(loader) and in_order(loader):
-            given = given[: int(batches) * size]
-        elif batches < len(loader):
-            told = f"the loop takes {batches} of {len(loader)} batches, shuffled"
-            self._notes.append(f"{told}: the sample may hold some that were not trained on")
-        order = torch.randperm(len(given), generator=torch.Generator().manual_seed(capture.seed)).tolist()
-        left = Counter(dict(zip(validation.labels.tolist(), validation.counts.tolist(), strict=True)))
-        if not left:
-            self.indices, self.labels = sorted(given[i] for i in order[: len(validation.positions)]), None
-            return
-        searched = [given[i] for i in order[: _MOST_READ * left.total()]]
-        chosen: dict[int, int] = {}
-        for indices, labels in labelled(loader, searched, capture):
-            for index, label in zip(indices, labels, strict=True):
-                if left[label] > 0:
-                    chosen[index] = label
-                    left[label] -= 1
-            if left.total() == 0:
-                break
-        if not chosen:
-            raise NoTrainingDataError(f"none of {len(searched)} samples is of a class of the validation data")
-        self.indices = sorted(chosen)
-        self.labels = [chosen[index] for index in self.indices]
-        if missing := +left:
-            told = ", ".join(f"{count} of class {label}" for label, count in sorted(missing.items()))
-            self._notes.append(f"fewer samples than in the validation: {told} are missing, searched {len(searched)}")
-
-    def _hold(self, loader: DataLoader, most_bytes: int) -> None:
-        held = 0
-        for batch in batches_of(loader, self.indices):
-            held += sum(tensor.numel() * tensor.element_size() for tensor in all_tensors(batch))
-            if held > most_bytes:
-                sizes = f"the first samples need {held:,} bytes, max_memory leaves {most_bytes:,}"
-                raise NoTrainingDataError(f"{sizes}: raise it, or take fewer samples")
-            self._batches.append(batch)
 
     def _show(
         self,
@@ -184,7 +149,6 @@ class TrainingSample:
         shows_progress: bool,
     ) -> Snapshot:
         """Let the network see the samples, while another capture watches."""
-        assert self._loader is not None
         sample, networks = Sample(len(self.indices), len(self.indices)), capture.networks or {}
         at, why = list(range(len(self.indices))), validation.no_classes
         sample.load_state_dict({"positions": at, "labels": self.labels, "no_classes": why})
@@ -201,9 +165,57 @@ class TrainingSample:
             found = training.finish(trainer.precision_plugin.forward_context, shows_progress)
         finally:
             training.stop()
-        found.positions = torch.tensor(original_indices(self._loader.dataset, self.indices))
+        found.positions = torch.tensor(self._positions)
         found.indexed, found.beside, found.processes = True, validation, validation.processes
         return found
+
+
+def _chosen(
+    trainer: Trainer, loader: DataLoader, capture: Capture, validation: Snapshot
+) -> tuple[list[int], list[int] | None, list[str]]:
+    """Indices and classes of as many samples of each class as of the validation data, and notes."""
+    given, notes = indices_given(loader), []
+    batches, size = trainer.num_training_batches, batch_size(loader)
+    if batches < len(loader) and in_order(loader):
+        given = given[: int(batches) * size]
+    elif batches < len(loader):
+        told = f"the loop takes {batches} of {len(loader)} batches, shuffled"
+        notes.append(f"{told}: the sample may hold some that were not trained on")
+    order = torch.randperm(len(given), generator=torch.Generator().manual_seed(capture.seed)).tolist()
+    left = Counter(dict(zip(validation.labels.tolist(), validation.counts.tolist(), strict=True)))
+    if not left:
+        return sorted(given[i] for i in order[: len(validation.positions)]), None, notes
+    searched = [given[i] for i in order[: _MOST_READ * left.total()]]
+    chosen: dict[int, int] = {}
+    for indices, labels in labelled(loader, searched, capture):
+        for index, label in zip(indices, labels, strict=True):
+            if left[label] > 0:
+                chosen[index] = label
+                left[label] -= 1
+        if left.total() == 0:
+            break
+    if not chosen:
+        raise NoTrainingDataError(f"none of {len(searched)} samples is of a class of the validation data")
+    if missing := +left:
+        told = ", ".join(f"{count} of class {label}" for label, count in sorted(missing.items()))
+        notes.append(f"fewer samples than in the validation: {told} are missing, searched {len(searched)}")
+    return sorted(chosen), [chosen[index] for index in sorted(chosen)], notes
+
+
+def _within(batches: Iterator[Any], most_bytes: int) -> list[Any]:
+    """The batches, unless they are too large."""
+    found, held = [], 0
+    for batch in batches:
+        held += nbytes(batch)
+        if held > most_bytes:
+            sizes = f"the first samples need {held:,} bytes, max_memory leaves {most_bytes:,}"
+            raise NoTrainingDataError(f"{sizes}: raise it, or take fewer samples")
+        found.append(batch)
+    return found
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, NoTrainingDataError) else repr(error)
 
 
 def _check_weights(validation: Snapshot, capture: Capture) -> None:
