@@ -47,7 +47,9 @@ def in_order(loader: Any) -> bool:
 
 
 def indices_given(loader: DataLoader) -> list[int]:
-    """Indices into the loader's dataset of what it can give, each once; the loader is left as it is.
+    """Indices into the loader's dataset of what it can give, or with others of its kind, ascending, each once.
+
+    The loader and the random numbers are left as they are.
 
     Raises:
         Exception: Whatever a sampler of the user's raises when it is copied or asked.
@@ -56,11 +58,17 @@ def indices_given(loader: DataLoader) -> list[int]:
     if isinstance(sampler, SequentialSampler | RandomSampler):
         return list(range(num))
     if isinstance(sampler, SubsetRandomSampler):
-        return [int(index) for index in sampler.indices]
-    if isinstance(sampler, DistributedSampler) and sampler.dataset is loader.dataset:
+        return sorted({int(index) for index in sampler.indices})
+    if type(sampler) is DistributedSampler and sampler.dataset is loader.dataset:
         return list(range(num))
-    batches = deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
-    return list(dict.fromkeys(int(index) for index in chain.from_iterable(batches or ())))
+    batches: Any = deepcopy(loader.batch_sampler, {id(loader.dataset): loader.dataset})
+    ordering = getattr(batches, "sampler", None)
+    if isinstance(ordering, DistributedSampler):  # its share is that of all, if it is the only one
+        ordering.num_replicas, ordering.rank, ordering.num_samples = 1, 0, ordering.total_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        given: Any = chain.from_iterable(batches) if sampler is None else ordering
+        return sorted({int(index) for index in given})
 
 
 def original_indices(dataset: Any, indices: list[int]) -> list[int]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from traceback import clear_frames
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from traceback import clear_frames, format_exception_only
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, IterableDataset
 
 from ..capture import Capture
 from ..capture.targets import NoClassesError, as_labels, batch_target
 from .errors import NoTrainingDataError
+
+_PATIENCE = 60.0  # seconds for a batch; a process that was started while others held a lock may never answer
 
 
 def training_loader(trainer: Trainer) -> DataLoader | None:
@@ -49,35 +52,52 @@ def batches_of(loader: DataLoader, indices: list[int]) -> Iterator[Any]:
     """Samples of a loader's dataset in its batches; what is drawn at random is always the same.
 
     They are read in a process of their own: what reading changes in the dataset, or opens, stays there. Where that does
-    not work (files that the loop has opened in this process, data on a GPU) they are read as the loop reads them.
+    not work (files that the loop has opened in this process, data on a GPU, batches that cannot be sent) the rest is
+    read as the loop reads it.
+
+    Raises:
+        NoTrainingDataError: If the loop itself has them read by other processes, and such a one fails.
+        Exception: Whatever the dataset or ``collate_fn`` raises in this one.
     """
-
-    def read(some: list[int], workers: int) -> Iterator[Any]:
-        return iter(
-            DataLoader(
-                Subset(loader.dataset, some),
-                batch_size=batch_size(loader),
-                collate_fn=loader.collate_fn,
-                num_workers=workers,
-                multiprocessing_context=loader.multiprocessing_context if workers else None,
-                worker_init_fn=loader.worker_init_fn,
-                generator=torch.Generator().manual_seed(0),
-            )
-        )
-
-    workers = 1
-    if loader.num_workers == 0:
-        try:
-            next(read(indices[:1], workers))
-        except Exception as error:  # of the user's dataset, or of what it is in
-            clear_frames(error.__traceback__)  # or the process is waited for, for seconds, when they are collected
-            workers = 0
-    torch.manual_seed(0)
+    size, done = batch_size(loader), 0
+    parts = [indices[start : start + size] for start in range(0, len(indices), size)]
     try:
-        yield from read(indices, workers)
-    except Exception as error:
-        clear_frames(error.__traceback__)
-        raise
+        for sent in _by_worker(loader, parts):
+            yield pickle.loads(sent)
+            done += 1
+        return
+    except Exception as error:  # of the user's dataset, or of what it is in
+        clear_frames(error.__traceback__)  # or the process is waited for, for seconds, when they are collected
+        if loader.num_workers > 0:
+            told = format_exception_only(error)[-1].splitlines()[-1]  # above it: the traceback of the other process
+            raise NoTrainingDataError(f"a process that reads them fails: {told}") from error
+    torch.manual_seed(0)
+    yield from DataLoader(loader.dataset, batch_sampler=parts[done:], collate_fn=loader.collate_fn)
+
+
+class _Sent:
+    """A batch as bytes: where a worker sends what cannot be sent, torch says nothing, and waits for it for ever."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[Any]) -> bytes:
+        return pickle.dumps(self.collate(samples))
+
+
+def _by_worker(loader: DataLoader, parts: list[list[int]]) -> Iterator[bytes]:
+    return iter(
+        DataLoader(
+            loader.dataset,
+            batch_sampler=parts,
+            collate_fn=_Sent(loader.collate_fn),
+            num_workers=1,
+            timeout=max(loader.timeout, _PATIENCE * (1 + loader.num_workers)),
+            multiprocessing_context=loader.multiprocessing_context,
+            worker_init_fn=loader.worker_init_fn,
+            generator=torch.Generator().manual_seed(0),
+        )
+    )
 
 
 def labelled(loader: DataLoader, indices: list[int], capture: Capture) -> Iterator[tuple[list[int], list[int]]]:

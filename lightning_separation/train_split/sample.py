@@ -51,7 +51,8 @@ class TrainingSample:
         self._batches: list[Any] = []
         self._notes: list[str] = []
         self._dataset: Any = None  # that was read last, in the first process
-        self._failed = ""  # why that is of no use
+        self._unfit: Any = None  # the same, if that failed
+        self._failed = ""  # why
 
     def snapshot(
         self,
@@ -106,6 +107,7 @@ class TrainingSample:
         except Exception as error:  # in reading, or in sending it
             self._failed, self._batches = _told(error), []
             raise
+        self._unfit = None
         if found is not None:
             self.indices, self._positions, self.labels, self._batches, self._notes = found
 
@@ -116,10 +118,10 @@ class TrainingSample:
             raise NoTrainingDataError("they are not known here: in a fit they are, or with a datamodule")
         if loader is None or (loader.dataset is self._dataset and self._batches):
             return None
-        if loader.dataset is self._dataset and self._failed:
+        if loader.dataset is self._unfit:
             raise NoTrainingDataError(self._failed)
-        again = self._dataset is not None
-        self._dataset = loader.dataset
+        again = self._dataset is not None and self._dataset is not loader.dataset
+        self._dataset = self._unfit = loader.dataset  # until all have what is read
         check_loader(loader)
         indices, labels = self.indices, self.labels
         notes: list[str] = []
