@@ -46,8 +46,8 @@ class Settings(Protocol):
 class Preview:
     """Learns from the first batch of the user's own validation what there is to know, and says what that will cost.
 
-    The network is not run for it, and no batch is read; but ``target_fn`` is called for each batch until the line is
-    said, once more than for the samples that are kept. Whatever fails in it costs the preview alone.
+    The network is not run for it, and no batch is read; but the user's ``target_fn`` is called for each batch until the
+    line is said, beside the call for the record. Whatever fails in it costs the preview alone.
 
     Args:
         settings: Of the monitor whose epochs it is about.

@@ -95,6 +95,12 @@ def cnn():
     return nn.Sequential(*parts)
 
 
+def fused():
+    """Whose encoder layer runs as one kernel in evaluation, so that hooks on its parts see nothing."""
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 1)
+    return nn.Sequential(nn.Unflatten(1, (1, 6)), encoder, nn.Flatten(), nn.LayerNorm(6), nn.Linear(6, 3))
+
+
 def images():
     x, y = blobs(dim=16).tensors
     return TensorDataset(x.reshape(-1, 1, 4, 4), y)
@@ -105,6 +111,8 @@ THREE = "up to 60 samples (100 of each class; 3 seen so far)"
 SMALL = "6 kB of activations (max_memory 2 GB)"
 LOOKS = [HenzePenrose(), Significance()]
 NONE = "forwards per analysed epoch, at most: none for henze_penrose, significance"
+ALONE = "forwards per analysed epoch, for the layers seen alone: none for henze_penrose, significance"
+MAY_NEED_MORE = "may need more memory and forwards than all this"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +183,24 @@ NONE = "forwards per analysed epoch, at most: none for henze_penrose, significan
         pytest.param(
             lambda: SeparationMonitor(LOOKS),
             {"module": lambda: Classifier(nn.Sequential(torch.compile(mlp(), backend="eager"), nn.Softplus()))},
-            f"each validated epoch: 1 layer of net, 3 units, {THREE}; 2.16 kB of activations (max_memory 2 GB); "
-            f"{NONE}; not counted: 3 layers not seen yet (compiled, fused or not called)",
+            f"each validated epoch: 1 layer of net, 3 units, {THREE}; at least 2.16 kB of activations (max_memory "
+            f"2 GB); {ALONE}; 3 layers not seen yet (compiled, fused or not called) {MAY_NEED_MORE}",
             id="compiled",
+        ),
+        pytest.param(
+            lambda: SeparationMonitor(LOOKS),
+            {"module": lambda: Classifier(fused())},
+            # 6 floats in, 6 of the norm behind the fused layer, 3 out
+            f"each validated epoch: 2 layers of net, 9 units, {THREE}; at least 3.6 kB of activations (max_memory "
+            f"2 GB); {ALONE}; 5 layers not seen yet (compiled, fused or not called) {MAY_NEED_MORE}",
+            id="fused",
+        ),
+        pytest.param(
+            lambda: SeparationMonitor(LOOKS, target_fn=lambda batch: (1000 * batch[0][:, 0]).round()),
+            {},
+            f"each validated epoch: 3 layers of net, 19 units, up to 60 samples without classes; {SMALL}; left out "
+            "without classes: henze_penrose, significance",
+            id="whole-numbers-that-are-values",
         ),
         pytest.param(
             lambda: SeparationMonitor(LOOKS),
