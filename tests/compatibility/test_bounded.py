@@ -30,7 +30,7 @@ def peaks(cases, *max_memory):
     """Rows of the benchmark."""
     arguments = [sys.executable, "-m", "tests.benchmarks.bounded", "--json", "--case", *cases, "--max-memory"]
     # The C library keeps blocks of some megabytes when they are freed: as many as chance has it. Here none.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MALLOC_MMAP_THRESHOLD_": "65536"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MALLOC_MMAP_THRESHOLD_": "1000000"}
     settings = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True}
     done = subprocess.run([*arguments, *max_memory], **settings)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
