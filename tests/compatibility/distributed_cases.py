@@ -10,25 +10,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning import LightningModule, Trainer, seed_everything
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
 from lightning_separation import (
     Ablation,
     Confusion,
+    DirectionAblation,
+    FeatureInformation,
     GroupAblation,
     HenzePenrose,
     LabelSuspects,
     LayerInformation,
+    MembershipTest,
     Modularity,
     NextLayerEffect,
     PermutationImportance,
     PrincipalComponents,
+    Selectivity,
     SeparationMonitor,
     Significance,
     WeightContributions,
 )
+from lightning_separation.records import Findings
 from tests.compatibility.harness import TAGS, Diary, outcome
 from tests.helpers import Classifier, blobs, trainer
 
@@ -135,8 +140,6 @@ class Whole:
     name, needs_classes = "whole", False
 
     def compute(self, snapshot):
-        from lightning_separation.records import Findings
-
         return Findings({"rows": ()}, {layer: {"rows": len(snapshot.activations(layer))} for layer in snapshot.layers})
 
 
@@ -153,10 +156,72 @@ def _target(batch):
     return batch[1]
 
 
+class Tally:
+    """An analysis of the user's own that remembers."""
+
+    needs_classes = False
+
+    def __init__(self, name: str, every_n_epochs: int) -> None:
+        self.name, self.every_n_epochs, self.calls = name, every_n_epochs, 0
+
+    def compute(self, snapshot):
+        self.calls += 1
+        return Findings({"calls": ()}, {"input": {"calls": self.calls}})
+
+
+class Takes(nn.Module):
+    """Is given, beside the data, something that no other process can be sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x, activation):
+        return activation(self.linear(x))
+
+
+class GivesFunctions(Still):
+    def __init__(self) -> None:
+        super().__init__(Takes())
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(self.net(batch[0], lambda x: x.tanh()), batch[1])
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.net(batch[0], lambda x: x.tanh())
+
+
+class Communicates(nn.Linear):
+    """Waits in each call for the other processes."""
+
+    def forward(self, x):
+        made = super().forward(x)
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(torch.zeros(1))
+        return made
+
+
+class Batches(BatchSampler):
+    """The user's own."""
+
+
+class LoaderInFirst(LightningDataModule):
+    """Its training loader can be made by one process only."""
+
+    def train_dataloader(self):
+        if rank() == 1:
+            raise RuntimeError("no training loader here")
+        return DataLoader(TRAIN, 8)
+
+    def val_dataloader(self):
+        return DataLoader(ODD, 8)
+
+
 def everything(**settings: Any) -> SeparationMonitor:
     made = [HenzePenrose(), Significance(), Ablation(), PrincipalComponents(), LabelSuspects(), Confusion()]
-    made += [GroupAblation(fraction=1), NextLayerEffect(fraction=1), LayerInformation(edges=(-9.0, 9.0)), Modularity()]
-    made += [PermutationImportance(repeats=3), WeightContributions(), Whole()]
+    made += [GroupAblation(fraction=1), NextLayerEffect(fraction=1), LayerInformation(), Modularity()]
+    made += [PermutationImportance(repeats=3), WeightContributions(), Whole(), Selectivity(), FeatureInformation()]
+    made += [DirectionAblation(count=4)]
     return SeparationMonitor(made, **settings)
 
 
@@ -189,8 +254,27 @@ CASES = {
     "half-precision": Case(lambda: SeparationMonitor([HenzePenrose()]), settings={"precision": "bf16-mixed"}),
     "fails-in-one": Case(lambda: SeparationMonitor([FailsInOne(), Significance()])),
     "no-target-in-one": Case(FailsBefore),
+    "rhythms": Case(lambda: SeparationMonitor([Tally("a", 2), Tally("b", 1)]), settings={"max_epochs": 4}),
+    "own-batches": Case(
+        lambda: SeparationMonitor([HenzePenrose()]),
+        data=lambda: DataLoader(ODD, batch_sampler=Batches(SequentialSampler(ODD), 8, False)),
+    ),
+    "cannot-be-sent": Case(lambda: SeparationMonitor([HenzePenrose(), Ablation()]), GivesFunctions),
+    "communicates": Case(
+        lambda: SeparationMonitor([HenzePenrose(), Ablation(), PermutationImportance(repeats=2)]),
+        lambda: Still(nn.Sequential(Communicates(6, 3))),
+        lambda: DataLoader(SAMPLES, 10),
+    ),
     "validate-and-test": Case(lambda: SeparationMonitor([HenzePenrose()]), go=validate_twice),
-    "training-data": Case(lambda: SeparationMonitor([HenzePenrose(), Significance()], splits=("val", "train"))),
+    "training-loader-in-one": Case(
+        lambda: SeparationMonitor([HenzePenrose()], splits=("val", "train")),
+        go=lambda t, module, _: t.validate(module, datamodule=LoaderInFirst(), verbose=False),
+    ),
+    "training-data": Case(
+        lambda: SeparationMonitor(
+            [HenzePenrose(), Significance(), MembershipTest(num_permutations=19)], splits=("val", "train")
+        )
+    ),
 }
 
 
@@ -202,7 +286,7 @@ def run(root: Path, name: str, **settings: Any) -> None:
     monitors = [] if name == "without-monitor" else [case.monitor()]
     t = trainer(root / name, *monitors, diary, **{**settings, **case.settings})
     train = (
-        DataLoader(Words(), 4, collate_fn=padded) if case.module is Sequences else DataLoader(TRAIN, 8, shuffle=True)
+        DataLoader(Words(), 4, collate_fn=padded) if case.module is Sequences else DataLoader(TRAIN, 10, shuffle=True)
     )
     loaders = (train, case.data())
     with warnings.catch_warnings(record=True) as caught:
@@ -226,8 +310,8 @@ def run(root: Path, name: str, **settings: Any) -> None:
 
 
 if __name__ == "__main__":
-    folder, *names = sys.argv[1:]
+    folder, processes, *names = sys.argv[1:]
     torch.set_num_threads(1)
     CASES["raises"] = Case(lambda: SeparationMonitor([FailsInOne()], on_error="raise"))
     for case_name in names:
-        run(Path(folder), case_name, strategy="ddp", devices=2)
+        run(Path(folder), case_name, strategy="ddp", devices=int(processes))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lightning_separation import SeparationMonitor, load_run
+from lightning_separation import HenzePenrose, SeparationMonitor, load_run
 from lightning_separation.capture import Sample
 from lightning_separation.capture.dataset_index import shard_of
 from tests.compatibility import distributed_cases
@@ -24,13 +24,14 @@ from tests.helpers import Classifier, trainer
 
 ROOT = Path(__file__).parents[2]
 OTHER = ("trained", "without-monitor", "shuffled", "sequences", "half-precision", "fails-in-one", "no-target-in-one")
+OTHER += ("cannot-be-sent", "communicates")
 AS_ONE = [name for name in CASES if name not in OTHER]
 """Cases of which one process makes the same records."""
 
 
-def launch(root, *names):
-    """Run cases by two processes, as a user's script would."""
-    command = [sys.executable, "-m", distributed_cases.__name__, str(root), *names]
+def launch(root, *names, processes=2):
+    """Run cases by several processes, as a user's script would."""
+    command = [sys.executable, "-m", distributed_cases.__name__, str(root), str(processes), *names]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
@@ -90,7 +91,7 @@ def test_the_same_values_are_logged_by_both(two, name):
     first, second, _ = two(name)
     ours = [{key: v for key, v in end["metrics"].items() if key.startswith(TAGS)} for end in (first, second)]
     assert ours[0] == ours[1]
-    assert bool(ours[0]) == (name not in ("without-classes", "no-target-in-one"))
+    assert bool(ours[0]) == (name not in ("without-classes", "no-target-in-one", "rhythms"))
     assert first["hooks"] == second["hooks"] == 0
     assert not [told for told in first["warnings"] + second["warnings"] if "sync_dist" in told and "separation" in told]
 
@@ -131,6 +132,42 @@ def test_what_fails_in_one_process_is_said_once_and_costs_that_alone(two):
     assert [warning for warning in first["warnings"] if "no target here" in warning]
     with pytest.raises(FileNotFoundError):
         load_run(folder)
+
+
+def test_three_processes(tmp_path):
+    done = launch(tmp_path, "everything", processes=3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run(tmp_path / "one", "everything")
+    assert_same_records(load_run(tmp_path / "everything"), load_run(tmp_path / "one"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("cannot-be-sent", "what it is given cannot be sent to other processes: "),
+        ("communicates", "it communicates with other processes, which would wait for it"),
+    ],
+)
+def test_a_network_that_cannot_be_run_again_beside_others_is_only_looked_at(two, tmp_path, name, reason):
+    *_, folder = two(name)
+    run(tmp_path, name)
+    found, alone = load_run(folder).records[-1], load_run(tmp_path / name).records[-1]
+    concerned = [name for note in found.notes for name in note.partition(": ")[0].split(", ")]
+    assert sorted(concerned) == sorted(set(alone.findings) - {"henze_penrose"})
+    assert all(f"the network cannot be run again: {reason}" in note for note in found.notes)
+    for layer in alone.layers:
+        divergences = (record.findings["henze_penrose"][layer]["divergence"] for record in (found, alone))
+        np.testing.assert_allclose(*divergences, atol=1e-9)
+
+
+def test_data_shared_out_among_others_are_chosen_anew(two, tmp_path):
+    *_, folder = two("iterable-shards")
+    (checkpoint,) = folder.rglob("*.ckpt")
+    t = trainer(tmp_path, SeparationMonitor([HenzePenrose()]), max_epochs=3)
+    case = CASES["iterable-shards"]
+    with pytest.warns(UserWarning, match="chosen anew"):
+        t.fit(case.module(), DataLoader(TRAIN, 10), case.data(), ckpt_path=checkpoint)
+    assert load_run(t.log_dir).records[-1].counts.tolist() == [20, 20, 20]
 
 
 def test_raise_stops_both(tmp_path):
