@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +22,11 @@ from .capture.targets import TargetFn
 from .checks import as_names, check_choice, check_file_name, check_flag, check_integer, check_path
 from .compiled_step import CompiledStep
 from .errors import MonitorError
-from .loggers import KINDS, Display, Presenter, emit, gap, lay_out
+from .loggers import KINDS
+from .output import Output
 from .preview import Preview
 from .processes import Processes, check_strategy
-from .records import Record, forget_fit, save_record, save_run_info
+from .records import Record
 from .reports import Reports
 from .schedule import is_due, is_final, is_last_in_epoch, never_validated
 from .settings import (
@@ -38,11 +38,13 @@ from .settings import (
     check_splits,
     check_target_fn,
     find_network,
-    package_versions,
     parse_bytes,
 )
 from .train_split import TrainingSample
 from .trainer_facts import is_wrapped, logged_step, num_samples, shows_progress, validation_loader
+
+_CHOICE = ("samples_per_class", "max_samples", "dataloader_idx")  # settings that choose the samples
+_TOLD = ("layers", "every_n_epochs", "epochs", *_CHOICE, "splits", "pooling", "max_memory", "seed")  # in run.json
 
 
 class SeparationMonitor(Callback):
@@ -163,19 +165,14 @@ class SeparationMonitor(Callback):
         self._chosen = analyses is not None  # whether the user chose the analyses
         self._sample = self._new_sample()
         self._training_sample = TrainingSample()
-        self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
         self._analysed: dict[str, int] = {}  # the last epoch of each analysis
         self._capture: Capture | None = None
         self._compiled_step: CompiledStep | None = None  # of a module that torch.compile made one graph of
         self._preview: Preview | None = None  # until it is said
         self._looked = False  # whether this fit has had an analysed validation
-        self._fresh = False  # whether this fit began with untrained steps, not from a checkpoint
         self._report = Reports(name, on_error == "raise")
         self._processes = Processes()
-        self._folder: Path | None = None  # where records go; None where the Trainer has no log directory
-        self._positions: dict[str, list[int]] = {}  # by split where the samples are in the data
-        self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
-        self._laid_out: set[str] = set()  # tags that a dashboard may show
+        self._output = Output(name, self.splits, self.emit, self.save, self.dirpath, self._report)
         self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
 
     # The Trainer's life cycle
@@ -213,19 +210,16 @@ class SeparationMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew, or go on after what was trained before; say so if there is nothing to look at."""
         self._report.forget()
-        self._described.clear()
-        self._laid_out.clear()
-        self._fresh = trainer.global_step == 0
-        if self._fresh:
+        fresh = trainer.global_step == 0
+        if fresh:
             self._sample = self._new_sample()
             self._training_sample = TrainingSample()
             if self._analysed:  # what a validation before the fit began, the fit goes on with
                 load_states(self.analyses, {}, self._report)
         # A checkpoint saved after a validation goes on in the epoch of that.
-        known = 0 if self._fresh else trainer.current_epoch + 1
+        known = 0 if fresh else trainer.current_epoch + 1
         self._analysed = {name: last for name, last in self._analysed.items() if last < known}
-        for presenter in self._presenters.values():
-            presenter.begin(known, fresh=self._fresh)
+        self._output.begin(known, fresh=fresh)
         self._say_what_it_costs(trainer)
         if not trainer.enable_validation:
             self._report(
@@ -237,9 +231,7 @@ class SeparationMonitor(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what was not drawn of the last record; say so if no validation was analysed."""
         with same_random_numbers(), self._harmless():
-            for presenter in self._presenters.values() if trainer.is_global_zero else ():
-                for step, shown in presenter.rest():
-                    self._emit(trainer, shown, step)
+            self._output.show_rest(trainer)
         if trainer.enable_validation and not self._looked and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._report(
                 "schedule",
@@ -332,7 +324,7 @@ class SeparationMonitor(Callback):
             "choice": self._choice(),
             "sample": self._sample.state_dict(),
             "training_sample": self._training_sample.state_dict(),
-            "presenters": {split: presenter.state_dict() for split, presenter in self._presenters.items()},
+            "presenters": self._output.state_dict(),
             "analysed": self._analysed,
             "states": states(self.analyses, self._report),
         }
@@ -363,20 +355,17 @@ class SeparationMonitor(Callback):
             before = ", ".join(f"{name}={value}" for name, value in choice.items() if self._choice()[name] != value)
             told = f"the checkpoint's was chosen by {before}; another is chosen now, so epochs compare less well"
             self._report("sample", told, harmless=True)
-        for split, state in state_dict.get("presenters", {}).items():
-            if split in self._presenters:
-                self._presenters[split].load_state_dict(state)
+        self._output.load_state_dict(state_dict.get("presenters", {}))
         self._analysed = dict(state_dict["analysed"])
         load_states(self.analyses, state_dict["states"], self._report)
 
     def _choice(self) -> dict[str, int]:
         """The settings that choose the samples."""
-        names = ("samples_per_class", "max_samples", "dataloader_idx")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _CHOICE}
 
     def _begin_anew(self) -> None:
         self._sample, self._training_sample, self._analysed = self._new_sample(), TrainingSample(), {}
-        self._presenters = {split: Presenter(self._tags(split)) for split in self.splits}
+        self._output.forget()
         load_states(self.analyses, {}, self._report)
 
     # One analysed validation
@@ -424,11 +413,10 @@ class SeparationMonitor(Callback):
         self._looked = True
         self._processes = Processes.of(trainer)
         self._report.begin(self._processes)
-        base = None if trainer.fast_dev_run else self.dirpath or trainer.log_dir  # type: ignore[attr-defined]
-        self._folder = None if base is None else Path(base) / self.name
         with self._harmless():
             # Modules may have changed since the fit began. All of the processes watch, or none.
             self._capture = self._processes.agree(lambda: self._new_capture(trainer, pl_module))
+            self._output.open(trainer)
             loader = validation_loader(trainer, self.dataloader_idx)
             self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
         if self._capture is None:  # in all of them; no later call will tell
@@ -464,7 +452,7 @@ class SeparationMonitor(Callback):
             return
         place(snapshot, validation_loader(trainer, self.dataloader_idx))
         due = self._due_analyses(trainer)
-        records = [self._analyse(trainer, snapshot, due)]
+        records, positions = [self._analyse(trainer, snapshot, due)], {snapshot.split: snapshot.positions.tolist()}
         if "train" in self.splits and not trainer.testing:
             training = self._training_sample.snapshot(
                 trainer, pl_module, capture, snapshot, self.dataloader_idx, progress
@@ -473,13 +461,13 @@ class SeparationMonitor(Callback):
             if training is not None:
                 self._report.notes = []
                 records.append(self._analyse(trainer, training, due))
-        self._show(trainer, pl_module, records)
-        if self.save and trainer.is_global_zero:
-            self._save(pl_module, [record for record in records if record.findings])
+                positions["train"] = training.positions.tolist()
+        self._output.show(trainer, pl_module, records, processes)
+        if trainer.is_global_zero:
+            self._output.save(records, positions, self._settings(pl_module, capture.networks or ()))
 
     def _analyse(self, trainer: Trainer, snapshot: Snapshot, due: Sequence[Analysis]) -> Record:
         assert trainer.state.fn is not None  # a loop is running
-        self._positions[snapshot.split] = snapshot.positions.tolist()
         epoch, step = self._trained or (trainer.current_epoch, logged_step(trainer))
         made = possible(due, snapshot, self._chosen)
         if trainer.state.fn == "fit":
@@ -498,87 +486,11 @@ class SeparationMonitor(Callback):
             notes=self._report.notes,
         )
 
-    # What becomes of a record
-
-    def _tags(self, split: str) -> str:
-        """First part of the tags of a split."""
-        return self.name if split == "val" else f"{self.name}_{split}"
-
-    def _present(self, records: Sequence[Record]) -> list[Display]:
-        shown = []
-        for record in records:
-            split = "train" if record.split == "train" else "val"
-            shown += self._presenters[split].show(record) if record.findings else []
-        if len(records) > 1:
-            validation, train = records
-            shown.append(gap.display(validation, train, self.name))
-        return shown
-
-    def _show(self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record]) -> None:
-        shown: list[Display] = []
-
-        def present() -> dict[str, float]:
-            shown.extend(self._present(records))
-            return {tag: value for one in shown for tag, value in one.scalars.items() if math.isfinite(value)}
-
-        scalars = self._processes.first(present)
-        # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them, in every process.
-        logs = "scalars" in self.emit and bool(trainer.loggers)
-        pl_module.log_dict(scalars, logger=logs, batch_size=1, reduce_fx="max", sync_dist=True)
-        if not trainer.is_global_zero:
-            return
-        for display in shown:
-            self._emit(trainer, display, records[0].step)
-        if {"scalars", "dashboard"} <= self.emit and not self._laid_out.issuperset(scalars):
-            self._laid_out.update(scalars)
-            for split in self.splits:
-                lay_out(trainer.loggers, list(scalars), self._tags(split), self._report)
-
-    def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
-        figures = self._folder / "figures" if self._folder and self.save else None
-        emit(shown, trainer.loggers, step, self.emit, figures, self._report)
-
-    def _save(self, pl_module: LightningModule, records: Sequence[Record]) -> None:
-        folder = self._folder
-        if folder is None or not records:
-            return
-        try:
-            if records[0].stage == "fit" and folder not in self._described:
-                forget_fit(folder, 0 if self._fresh else records[0].epoch)
-            training_sample = self._positions.get("train", [])
-            if self._described.get(folder) != training_sample:
-                save_run_info(folder, self._run_info(pl_module, records[0]))
-                self._described[folder] = training_sample
-            for record in records:
-                save_record(folder, record)
-        except OSError as error:
-            self._report("records", f"not saved in {folder}: {error}")
-
-    def _run_info(self, pl_module: LightningModule, record: Record) -> dict[str, Any]:
-        assert self._capture is not None
-        return {
-            "layers": record.layers,
-            "class_names": record.class_names,
-            "counts": record.counts.tolist(),
-            "sample": self._positions.get(record.split, []),
-            "training_sample": self._positions.get("train", []),
-            "settings": {
-                "module": type(pl_module).__qualname__,
-                "analyses": {analysis.name: repr(analysis) for analysis in self.analyses},
-                "layers": self.layers,
-                "network": list(self._capture.networks or ()),
-                "every_n_epochs": self.every_n_epochs,
-                "epochs": self.epochs,
-                "samples_per_class": self.samples_per_class,
-                "max_samples": self.max_samples,
-                "dataloader_idx": self.dataloader_idx,
-                "splits": list(self.splits),
-                "pooling": self.pooling,
-                "max_memory": self.max_memory,
-                "seed": self.seed,
-            },
-            "versions": package_versions(),
-        }
+    def _settings(self, pl_module: LightningModule, networks: Iterable[str]) -> dict[str, Any]:
+        """What to tell of a record's making."""
+        analyses = {analysis.name: repr(analysis) for analysis in self.analyses}
+        of_module = {"module": type(pl_module).__qualname__, "network": list(networks), "analyses": analyses}
+        return of_module | {name: getattr(self, name) for name in _TOLD}
 
     def _new_sample(self) -> Sample:
         return Sample(self.samples_per_class, self.max_samples)

@@ -566,7 +566,7 @@ def test_resumed_records_are_those_of_the_uninterrupted_run(runs, tmp_path, chec
     fit(tmp_path, [resumed], ckpt_path=runs / checkpoint)
     run = load_run(tmp_path / "here")
     assert_equal(load_run(runs / "full").records[first:], run.records)
-    assert list(resumed._presenters["val"]._memory) == [0, 1, 2, 3]  # the curves in the figures are whole
+    assert list(resumed._output.presenters["val"]._memory) == [0, 1, 2, 3]  # the curves in the figures are whole
     assert run.info["sample"] == load_run(runs / "full").info["sample"]
 
 

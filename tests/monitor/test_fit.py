@@ -341,7 +341,7 @@ def test_resume_goes_on_with_the_same_samples_and_curves(tmp_path):
     t2.fit(module, loader(blobs(seed=1)), loader(blobs()), ckpt_path=path)
     assert load_run(t2.log_dir).epochs == [2, 3]
     assert load_run(t2.log_dir).info["sample"] == load_run(t.log_dir).info["sample"]
-    assert list(monitor._presenters["val"]._memory) == [0, 1, 2, 3]  # what the depth figure draws
+    assert list(monitor._output.presenters["val"]._memory) == [0, 1, 2, 3]  # what the depth figure draws
 
 
 @pytest.mark.parametrize("error", [RuntimeError("mine"), KeyboardInterrupt()])
@@ -409,11 +409,11 @@ def test_one_monitor_in_two_fits(tmp_path):
     run = load_run(t.log_dir)
     assert run.epochs == [0, 1]
     assert run.records[0].counts.tolist() == [8, 8, 8]
-    assert list(monitor._presenters["val"]._memory) == [0, 1]
+    assert list(monitor._output.presenters["val"]._memory) == [0, 1]
     t.fit_loop.max_epochs = 4
     t.fit(module, loader(blobs(seed=1)), loader(blobs(per_class=8)))
     assert load_run(t.log_dir).epochs == [0, 1, 2, 3]
-    assert list(monitor._presenters["val"]._memory) == [0, 1, 2, 3]
+    assert list(monitor._output.presenters["val"]._memory) == [0, 1, 2, 3]
 
 
 def test_min_epochs_and_early_stopping_keep_the_rhythm(tmp_path):

@@ -1,0 +1,153 @@
+"""What becomes of records: shown in the Trainer's loggers and saved in its folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from .capture.recorder import Report
+from .loggers import Display, Presenter, emit, gap, lay_out
+from .processes import Processes
+from .records import Record, forget_fit, save_record, save_run_info
+from .settings import package_versions
+
+
+class Output:
+    """Shows, logs and saves the records of a run, one validation after the other.
+
+    Args:
+        name: Of the folder, and the first part of the tags.
+        splits: Whose records come.
+        kinds: What goes to the loggers.
+        save: Whether to leave records.
+        dirpath: Where the folder is; None: in the Trainer's log directory.
+        report: Told of what a logger or the disk does not take.
+
+    Attributes:
+        presenters: By split what turns its records into displays.
+    """
+
+    def __init__(
+        self, name: str, splits: Sequence[str], kinds: Collection[str], save: bool, dirpath: Path | None, report: Report
+    ) -> None:
+        self._name, self._splits, self._kinds = name, splits, kinds
+        self._save, self._dirpath, self._report = save, dirpath, report
+        self._folder: Path | None = None  # where records go; None where there is nothing to leave, or no log directory
+        self._fresh = False  # whether the fit began with untrained steps, not from a checkpoint
+        self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
+        self._positions: dict[str, list[int]] = {}  # by split where the samples are in the data
+        self._laid_out: set[str] = set()  # tags that a dashboard may show
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with the curves."""
+        self.presenters = {split: Presenter(self._tags(split)) for split in self._splits}
+
+    def begin(self, known: int, *, fresh: bool) -> None:
+        """A fit begins, with an untrained network or not; curves go on behind the epochs below a known one."""
+        self._fresh = fresh
+        self._described.clear()
+        self._laid_out.clear()
+        for presenter in self.presenters.values():
+            presenter.begin(known, fresh=fresh)
+
+    def open(self, trainer: Trainer) -> None:
+        """Find the folder for the records to come; all of the processes do this."""
+        base = None if trainer.fast_dev_run else self._dirpath or trainer.log_dir  # type: ignore[attr-defined]
+        self._folder = None if base is None else Path(base) / self._name
+
+    def show(
+        self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record], processes: Processes
+    ) -> None:
+        """Log the records of one validation; all of the processes do this."""
+        shown: list[Display] = []
+
+        def present() -> dict[str, float]:
+            shown.extend(self._displays(records))
+            return {tag: value for one in shown for tag, value in one.scalars.items() if math.isfinite(value)}
+
+        scalars = processes.first(present)
+        # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them, in every process.
+        logs = "scalars" in self._kinds and bool(trainer.loggers)
+        pl_module.log_dict(scalars, logger=logs, batch_size=1, reduce_fx="max", sync_dist=True)
+        if not trainer.is_global_zero:
+            return
+        for display in shown:
+            self._emit(trainer, display, records[0].step)
+        if {"scalars", "dashboard"} <= set(self._kinds) and not self._laid_out.issuperset(scalars):
+            self._laid_out.update(scalars)
+            for split in self._splits:
+                lay_out(trainer.loggers, list(scalars), self._tags(split), self._report)
+
+    def show_rest(self, trainer: Trainer) -> None:
+        """Draw what was not drawn of the last record."""
+        for presenter in self.presenters.values() if trainer.is_global_zero else ():
+            for step, shown in presenter.rest():
+                self._emit(trainer, shown, step)
+
+    def save(self, records: Sequence[Record], positions: Mapping[str, list[int]], settings: Mapping[str, Any]) -> None:
+        """Leave the records of one validation in the folder, and once there what they are of.
+
+        Args:
+            records: One of each split; those without findings are not saved.
+            positions: By split where the samples are in the data.
+            settings: What to tell of the monitor and the module.
+        """
+        self._positions |= positions
+        folder, records = self._folder, [record for record in records if record.findings]
+        if not self._save or folder is None or not records:
+            return
+        try:
+            if records[0].stage == "fit" and folder not in self._described:
+                forget_fit(folder, 0 if self._fresh else records[0].epoch)
+            training_sample = self._positions.get("train", [])
+            if self._described.get(folder) != training_sample:
+                save_run_info(folder, self._run_info(records[0], settings))
+                self._described[folder] = training_sample
+            for record in records:
+                save_record(folder, record)
+        except OSError as error:
+            self._report("records", f"not saved in {folder}: {error}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on with the curves, by split."""
+        return {split: presenter.state_dict() for split, presenter in self.presenters.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them over."""
+        for split, curves in state.items():
+            if split in self.presenters:
+                self.presenters[split].load_state_dict(curves)
+
+    def _tags(self, split: str) -> str:
+        """First part of the tags of a split."""
+        return self._name if split == "val" else f"{self._name}_{split}"
+
+    def _displays(self, records: Sequence[Record]) -> list[Display]:
+        shown = []
+        for record in records:
+            split = "train" if record.split == "train" else "val"
+            shown += self.presenters[split].show(record) if record.findings else []
+        if len(records) > 1:
+            validation, train = records
+            shown.append(gap.display(validation, train, self._name))
+        return shown
+
+    def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
+        figures = self._folder / "figures" if self._folder and self._save else None
+        emit(shown, trainer.loggers, step, self._kinds, figures, self._report)
+
+    def _run_info(self, record: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "layers": record.layers,
+            "class_names": record.class_names,
+            "counts": record.counts.tolist(),
+            "sample": self._positions.get(record.split, []),
+            "training_sample": self._positions.get("train", []),
+            "settings": dict(settings),
+            "versions": package_versions(),
+        }
