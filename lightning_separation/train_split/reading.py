@@ -69,7 +69,7 @@ def batches_of(loader: DataLoader, indices: list[int]) -> Iterator[Any]:
     except Exception as error:  # of the user's dataset, or of what it is in
         clear_frames(error.__traceback__)  # or the process is waited for, for seconds, when they are collected
         if loader.num_workers > 0:
-            told = format_exception_only(error)[-1].splitlines()[-1]  # above it: the traceback of the other process
+            *_, told = "".join(format_exception_only(error)).strip().splitlines()  # after the other one's traceback
             raise NoTrainingDataError(f"a process that reads them fails: {told}") from error
     torch.manual_seed(0)
     yield from DataLoader(loader.dataset, batch_sampler=parts[done:], collate_fn=loader.collate_fn)

@@ -7,18 +7,22 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from pytorch_lightning import Callback, LightningDataModule, seed_everything
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.utils.data import (
+    BatchSampler,
     ConcatDataset,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -30,7 +34,10 @@ from lightning_separation import (
     SeparationMonitor,
     load_run,
 )
+from lightning_separation.capture.dataset_index import indices_given
 from lightning_separation.functional import henze_penrose_divergence
+from lightning_separation.train_split import reading
+from tests.compatibility.harness import run_twice
 from tests.helpers import Classifier, blobs, hooks, loader, mlp, trainer
 
 BOTH = {"splits": ("val", "train"), "emit": ["scalars"], "analyses": [HenzePenrose()]}
@@ -653,3 +660,118 @@ def test_suspects_are_named_by_their_index_in_the_whole_dataset(tmp_path):
     monitor = SeparationMonitor(**settings)
     with pytest.warns(UserWarning, match="samples are named by their place in the loader"):
         watched(tmp_path / "shuffled", val=loader(part, shuffle=True), monitor=monitor, max_epochs=1)
+
+
+class UnsendableError(Exception):
+    """Pickle finds no class of its name."""
+
+
+UnsendableError.__qualname__ = "main.<locals>.UnsendableError"
+
+
+class OnlyHere(Dataset):
+    """Cannot be read by a worker; the error cannot be sent, either."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        if get_worker_info() is not None:
+            raise UnsendableError
+        return blobs(seed=1)[index]
+
+
+def with_function(samples):
+    return *torch.utils.data.default_collate(samples), lambda: 0
+
+
+def with_function_once(samples):
+    batch = torch.utils.data.default_collate(samples)
+    has_last = (batch[0] == blobs(seed=1)[59][0]).all(1).any()
+    return *batch, (lambda: 0) if has_last else None
+
+
+def needs_the_dataset(_):
+    assert get_worker_info().dataset.tensors[1].shape == (60,)
+
+
+class Copies(DistributedSampler):
+    """Gives some of its dataset only."""
+
+    def __iter__(self):
+        return iter([index for index in super().__iter__() if index < 20])
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        pytest.param(lambda: loader(blobs(seed=1), shuffle=True, collate_fn=with_function), id="no-batch-can-be-sent"),
+        pytest.param(
+            lambda: loader(blobs(seed=1), shuffle=True, collate_fn=with_function_once), id="one-batch-cannot-be-sent"
+        ),
+        pytest.param(lambda: loader(OnlyHere(), shuffle=True), id="an-error-that-cannot-be-sent"),
+        pytest.param(
+            lambda: loader(blobs(seed=1), shuffle=True, num_workers=1, worker_init_fn=needs_the_dataset),
+            id="workers-that-look-at-their-dataset",
+        ),
+    ],
+)
+def test_whatever_cannot_be_sent_by_another_process_is_read_in_this_one(tmp_path, monkeypatch, train):
+    monkeypatch.setattr(reading, "_PATIENCE", 5.0 if train().num_workers else 0.5)
+    monitor = lambda: SeparationMonitor(**BOTH, on_error="raise")  # noqa: E731
+    run, _, module = run_twice(
+        tmp_path, lambda: (Classifier(), (train(), loader(blobs()))), monitor, max_epochs=1, num_sanity_val_steps=0
+    )
+    assert run.info["training_sample"] == list(range(60))
+    assert not run.records[0].notes
+    assert not run.train.records[0].notes
+    x, y = blobs(seed=1).tensors
+    module.eval()
+    with torch.no_grad():
+        np.testing.assert_array_equal(divergence(run, "net.3"), henze_penrose_divergence(module.net(x), y))
+
+
+def test_what_the_loops_own_workers_cannot_send_is_said_in_one_line(tmp_path):
+    class Workers(Data):
+        def train_dataloader(self):
+            return loader(blobs(seed=1), num_workers=1, collate_fn=with_function)
+
+    t = trainer(tmp_path, SeparationMonitor(**BOTH, dirpath=tmp_path))
+    with pytest.warns(UserWarning, match="analysed: a process that reads them fails: .*pickle local object .*$"):
+        t.validate(Classifier(), datamodule=Workers(1), verbose=False)
+    assert load_run(tmp_path).train is None
+
+
+def among_two(sampler):
+    return DistributedSamplerWrapper(sampler, num_replicas=2, rank=0, shuffle=True)
+
+
+def weighted():
+    weights = [1.0] * 30 + [0.0] * 30
+    return WeightedRandomSampler(weights, 25, generator=torch.Generator().manual_seed(4))
+
+
+DATA = blobs(seed=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        pytest.param(lambda: DistributedSampler(DATA, 2, 0), range(60), id="all"),
+        pytest.param(lambda: DistributedSampler(range(59), 2, 1), range(59), id="all-of-something-as-long"),
+        pytest.param(lambda: Copies(DATA, 2, 0), range(20), id="the-users-own"),
+        pytest.param(lambda: among_two(SubsetRandomSampler(range(1, 60, 2))), range(1, 60, 2), id="subset"),
+        pytest.param(lambda: among_two(weighted()), set(weighted()), id="weighted"),
+        pytest.param(weighted, set(weighted()), id="weighted-in-one-process"),
+    ],
+)
+@pytest.mark.parametrize("batches", [BatchSampler, type("Own", (BatchSampler,), {})], ids=["batches", "own-batches"])
+def test_one_of_several_processes_finds_what_all_are_given(make, expected, batches):
+    given = DataLoader(DATA, batch_sampler=batches(make(), 8, False))
+    before = torch.get_rng_state()
+    assert indices_given(given) == indices_given(given) == sorted(expected)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(0)
+    found = list(given.batch_sampler.sampler)
+    torch.manual_seed(0)
+    assert found == list(make())
