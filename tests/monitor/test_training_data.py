@@ -554,10 +554,9 @@ def test_other_training_data_are_read_anew(tmp_path):
     monitor = SeparationMonitor(**BOTH)
 
     def inputs(seed):
-        monitor.dirpath = tmp_path / str(seed)
-        t = trainer(tmp_path, monitor, logger=False)
+        t = trainer(tmp_path / str(seed), monitor)
         t.validate(Classifier(), datamodule=Data(seed), verbose=False)
-        return load_run(monitor.dirpath).train.array("henze_penrose", "divergence")[0, 0]
+        return load_run(t.log_dir).train.array("henze_penrose", "divergence")[0, 0]
 
     first = inputs(1)
     with pytest.warns(UserWarning, match="another object than before: its samples are read anew"):
