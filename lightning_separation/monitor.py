@@ -28,7 +28,7 @@ from .preview import Preview
 from .processes import Processes, check_strategy
 from .records import Record
 from .reports import Reports
-from .schedule import is_due, is_final, is_last_in_epoch, never_validated
+from .schedule import check_validated, due_analyses, is_due, is_final, is_last_in_epoch
 from .settings import (
     check_analyses,
     check_class_names,
@@ -41,7 +41,15 @@ from .settings import (
     parse_bytes,
 )
 from .train_split import TrainingSample
-from .trainer_facts import is_wrapped, logged_step, num_samples, shows_progress, validation_loader
+from .trainer_facts import (
+    is_wrapped,
+    logged_step,
+    may_be_alone,
+    num_samples,
+    saved_step,
+    shows_progress,
+    validation_loader,
+)
 
 _CHOICE = ("samples_per_class", "max_samples", "dataloader_idx")  # settings that choose the samples
 _TOLD = ("layers", "every_n_epochs", "epochs", *_CHOICE, "splits", "pooling", "max_memory", "seed")  # in run.json
@@ -187,12 +195,8 @@ class SeparationMonitor(Callback):
         monitors = [c for c in callbacks if isinstance(c, SeparationMonitor) and c.name == self.name]
         if len(monitors) > 1:
             raise ValueError(f"{len(monitors)} SeparationMonitors are called {self.name!r}; give each its own name=")
-        never = never_validated(trainer, self.epochs or ()) if stage == "fit" else []
-        if never:
-            raise ValueError(
-                f"epochs={never} are never validated with max_epochs={trainer.max_epochs} and "
-                f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} (the first epoch is 0)"
-            )
+        if stage == "fit":
+            check_validated(trainer, self.epochs or ())
         try:
             self._choose_layers(pl_module)
         except ValueError:
@@ -241,7 +245,11 @@ class SeparationMonitor(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register the hooks, if this validation is to be analysed."""
-        if trainer.sanity_checking or self._may_be_alone(trainer, pl_module):
+        if trainer.sanity_checking:
+            return
+        if alone := may_be_alone(trainer, pl_module):
+            self._looked = True
+            self._report(self.name, alone)
             return
         if trainer.strategy.reduce_boolean_decision(self._is_due(trainer)):
             loaders = len(trainer.num_test_batches if trainer.testing else trainer.num_val_batches)
@@ -332,11 +340,7 @@ class SeparationMonitor(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """See which weights are validated, so that a folder of checkpoints becomes a run."""
         if trainer.state.fn != "fit":
-            done = checkpoint.get("global_step", 0)
-            loops = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
-            # As in the fit, where loggers are one step behind; with several optimizers batches are counted.
-            step = max(min(loops.get("_batches_that_stepped", done), done - 1), min(done, 1))
-            self._trained = checkpoint.get("epoch", 0), step
+            self._trained = checkpoint.get("epoch", 0), saved_step(checkpoint)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same samples and curves; begin anew where that cannot be."""
@@ -390,24 +394,7 @@ class SeparationMonitor(Callback):
         return is_due(trainer.current_epoch, last, self.every_n_epochs, is_final(trainer))
 
     def _due_analyses(self, trainer: Trainer) -> list[Analysis]:
-        """Those whose own rhythm has come."""
-        if trainer.state.fn != "fit":
-            return self.analyses
-        due = []
-        for analysis in self.analyses:
-            rhythm, last = getattr(analysis, "every_n_epochs", None) or 1, self._analysed.get(analysis.name)
-            if is_due(trainer.current_epoch, last, rhythm, is_final(trainer)):
-                due.append(analysis)
-        return due
-
-    def _may_be_alone(self, trainer: Trainer, pl_module: LightningModule) -> bool:
-        """Whether other processes may skip the validation, so that nothing can be analysed together."""
-        name = "allow_zero_length_dataloader_with_multiple_devices"
-        allowed = any(getattr(part, name, False) for part in (pl_module, getattr(trainer, "datamodule", None)))
-        if alone := allowed and trainer.world_size > 1:
-            self._looked = True
-            self._report(self.name, f"nothing is analysed: with {name} a process may have no validation at all")
-        return alone
+        return due_analyses(trainer, self.analyses, self._analysed)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._looked = True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pytorch_lightning import Trainer
+
+from .analyses import Analysis
 
 
 def is_due(epoch: int, last: int | None, every_n_epochs: int, is_final: bool) -> bool:
@@ -23,6 +25,30 @@ def never_validated(trainer: Trainer, epochs: Sequence[int]) -> list[int]:
     every, most = trainer.check_val_every_n_epoch or 1, trainer.max_epochs
     beyond = math.inf if most in (None, -1) else most
     return [epoch for epoch in epochs if epoch >= beyond or (epoch + 1) % every]
+
+
+def check_validated(trainer: Trainer, epochs: Sequence[int]) -> None:
+    """Raise ValueError if the Trainer will run no validation in one of the epochs."""
+    if never := never_validated(trainer, epochs):
+        raise ValueError(
+            f"epochs={never} are never validated with max_epochs={trainer.max_epochs} and "
+            f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} (the first epoch is 0)"
+        )
+
+
+def due_analyses(trainer: Trainer, analyses: Sequence[Analysis], analysed: Mapping[str, int]) -> list[Analysis]:
+    """Those whose own rhythm has come.
+
+    Args:
+        trainer: In a validation.
+        analyses: All of them.
+        analysed: By name the last epoch in which one was made.
+    """
+    if trainer.state.fn != "fit":
+        return list(analyses)
+    epoch, final = trainer.current_epoch, is_final(trainer)
+    rhythms = {analysis.name: getattr(analysis, "every_n_epochs", None) or 1 for analysis in analyses}
+    return [a for a in analyses if is_due(epoch, analysed.get(a.name), rhythms[a.name], final)]
 
 
 def is_last_in_epoch(trainer: Trainer) -> bool:

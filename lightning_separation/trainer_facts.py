@@ -15,6 +15,22 @@ def logged_step(trainer: Trainer) -> int:
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
 
 
+def saved_step(checkpoint: Mapping[str, Any]) -> int:
+    """The same of the fit that saved a checkpoint, where loggers are one step behind."""
+    done = checkpoint.get("global_step", 0)
+    loops = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
+    # With several optimizers batches are counted.
+    return int(max(min(loops.get("_batches_that_stepped", done), done - 1), min(done, 1)))
+
+
+def may_be_alone(trainer: Trainer, pl_module: LightningModule) -> str:
+    """Why other processes may skip the validation, so that nothing can be analysed together; empty if they do not."""
+    name = "allow_zero_length_dataloader_with_multiple_devices"
+    allowed = any(getattr(part, name, False) for part in (pl_module, getattr(trainer, "datamodule", None)))
+    told = f"nothing is analysed: with {name} a process may have no validation at all"
+    return told if allowed and trainer.world_size > 1 else ""
+
+
 def validation_loader(trainer: Trainer, index: int) -> Any:
     """The loader whose pass is over; None if it cannot be told."""
     loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
