@@ -180,7 +180,7 @@ class SeparationMonitor(Callback):
         self._looked = False  # whether this fit has had an analysed validation
         self._report = Reports(name, on_error == "raise")
         self._processes = Processes()
-        self._output = Output(name, self.splits, self.emit, self.save, self.dirpath, self._report)
+        self._output = Output(name, self.splits, self.emit, self.save, self._report)
         self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
 
     # The Trainer's life cycle
@@ -400,10 +400,12 @@ class SeparationMonitor(Callback):
         self._looked = True
         self._processes = Processes.of(trainer)
         self._report.begin(self._processes)
+        if trainer.state.fn != "fit":  # no training is lost: a setting that does not fit is refused as in setup
+            self._choose_layers(pl_module)
         with self._harmless():
             # Modules may have changed since the fit began. All of the processes watch, or none.
             self._capture = self._processes.agree(lambda: self._new_capture(trainer, pl_module))
-            self._output.open(trainer)
+            self._output.open(trainer, self.dirpath)
             loader = validation_loader(trainer, self.dataloader_idx)
             self._capture.start(shard_of(loader, self._processes.rank, self._processes.size))
         if self._capture is None:  # in all of them; no later call will tell

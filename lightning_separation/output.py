@@ -24,18 +24,15 @@ class Output:
         splits: Whose records come.
         kinds: What goes to the loggers.
         save: Whether to leave records.
-        dirpath: Where the folder is; None: in the Trainer's log directory.
         report: Told of what a logger or the disk does not take.
 
     Attributes:
         presenters: By split what turns its records into displays.
     """
 
-    def __init__(
-        self, name: str, splits: Sequence[str], kinds: Collection[str], save: bool, dirpath: Path | None, report: Report
-    ) -> None:
+    def __init__(self, name: str, splits: Sequence[str], kinds: Collection[str], save: bool, report: Report) -> None:
         self._name, self._splits, self._kinds = name, splits, kinds
-        self._save, self._dirpath, self._report = save, dirpath, report
+        self._save, self._report = save, report
         self._folder: Path | None = None  # where records go; None where there is nothing to leave, or no log directory
         self._fresh = False  # whether the fit began with untrained steps, not from a checkpoint
         self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
@@ -55,9 +52,9 @@ class Output:
         for presenter in self.presenters.values():
             presenter.begin(known, fresh=fresh)
 
-    def open(self, trainer: Trainer) -> None:
-        """Find the folder for the records to come; all of the processes do this."""
-        base = None if trainer.fast_dev_run else self._dirpath or trainer.log_dir  # type: ignore[attr-defined]
+    def open(self, trainer: Trainer, dirpath: str | Path | None) -> None:
+        """Find the folder for the records to come, in the Trainer's log directory or another; all processes do this."""
+        base = None if trainer.fast_dev_run else dirpath or trainer.log_dir  # type: ignore[attr-defined]
         self._folder = None if base is None else Path(base) / self._name
 
     def show(
