@@ -277,3 +277,12 @@ def test_what_needs_classes_raises_without_them_only_if_asked_for(tmp_path, anal
         run, _, _ = run_twice(tmp_path, make, monitor)
     assert [record.notes for record in run.records] == [[f"{reason}, significance"]] * 2
     assert list(run.records[0].findings) == ["ablation"]
+
+
+def test_an_unknown_layer_of_modules_that_are_built_late_is_refused_where_nothing_is_trained(tmp_path):
+    class Late(Classifier):
+        def configure_model(self):
+            pass
+
+    with pytest.raises(ValueError, match="no module fits 'body'"):
+        trainer(tmp_path, SeparationMonitor(layers=["body"])).validate(Late(), loader(blobs()), verbose=False)
