@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..capture import INPUT, Snapshot
+from ..capture.buffers import UnevenRowsError
 from ..capture.recorder import Report
 from ..capture.targets import NO_TARGET
 from ..checks import as_names, check_positive
@@ -163,7 +164,7 @@ class LayerAnalysis(LayerChoice, ABC):
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
         found = {}
-        failed: dict[str, list[str]] = defaultdict(list)  # layers by the reason
+        failed: dict[tuple[str, bool], list[str]] = defaultdict(list)  # layers by the reason
         layers = self.chosen(snapshot)
         for layer in snapshot.processes.deal(layers) if self.by_layer else layers:
             try:
@@ -171,9 +172,10 @@ class LayerAnalysis(LayerChoice, ABC):
             except MonitorError:
                 raise
             except Exception as error:  # the other layers can still be measured
-                failed[reason_of(error)].append(layer)
-        for reason, layers in failed.items():
-            snapshot.report(listed(layers), f"{self.name}: {reason}")
+                # Tokens in sequences of any length can be no baseline; that is in the nature of the data.
+                failed[reason_of(error), layer == INPUT and isinstance(error, UnevenRowsError)].append(layer)
+        for (reason, harmless), concerned in failed.items():
+            snapshot.report(listed(concerned), f"{self.name}: {reason}", harmless=harmless)
         return Findings(self.axes, found)
 
     @property

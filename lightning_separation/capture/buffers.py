@@ -11,6 +11,10 @@ from torch import Tensor
 Pooling = Literal["mean", "max"]
 
 
+class UnevenRowsError(ValueError):
+    """Rows that differ in length along every axis: nothing can be pooled that would make them equal."""
+
+
 class RowBuffer:
     """Rows appended one batch after the other.
 
@@ -88,7 +92,7 @@ class RowBuffer:
         if differ:
             if len(differ) == rows.ndim - 1:
                 shapes = f"{tuple(held.shape[1:])} and {tuple(rows.shape[1:])}"
-                raise ValueError(f"its rows have shapes {shapes}: no axis in common to compare them along")
+                raise UnevenRowsError(f"its rows have shapes {shapes}: no axis in common to compare them along")
             self.pool([self._axes_left(rows.ndim)[axis - 1] for axis in differ])
             rows = self._pool(rows, differ)
         return rows
@@ -102,5 +106,6 @@ class RowBuffer:
             return rows
         if self._pooling == "max":
             return rows.amax(axes)
-        mean = (rows if rows.dtype == torch.float64 else rows.float()).mean(axes)
-        return mean.to(rows.dtype) if rows.is_floating_point() else mean
+        # In double precision the mean of equal numbers is that number, however many they are.
+        mean = (rows.float() if rows.device.type == "mps" else rows.double()).mean(axes)
+        return mean.to(rows.dtype) if rows.is_floating_point() else mean.float()

@@ -31,7 +31,7 @@ def display(validation: Record, train: Record, name: str) -> Display:
         {row.layer: row.mean for row in rows},
         {row.layer: row.other_mean for row in rows},
         intervals={row.layer: (row.low, row.high) for row in rows},
-        title=title(name, "Separation of training and validation data", train),
+        title=title(name, "Separation of training and validation data", train).removesuffix(f", {train.split}"),
     )
     cells = []
     for row in rows:

@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_said_of_its_layer():
 def test_a_dead_layer():
     network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
     network[0].bias.data.fill_(-1e3)
-    with pytest.warns(UserWarning, match="1: direction_ablation: there is no direction to remove"):
+    with pytest.warns(UserWarning, match="1, 2: direction_ablation: there is no direction to remove"):
         _, values = found(network, loader(blobs()), DirectionAblation(directions=["principal", "class_means"]))
     assert list(values) == ["0"]
     _, values = found(network, loader(blobs()), DirectionAblation(directions=["random", "search"], count=3))

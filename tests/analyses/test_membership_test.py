@@ -121,7 +121,7 @@ def test_classes_of_which_one_sample_has_too_few_are_left_out_by_name():
     few, others = torch.ones(40, dtype=torch.bool), drawn(10, 1, 5, classes=4)[0]
     few[np.flatnonzero(y == 7)[4:]] = False  # four are left
     few[np.flatnonzero(y == 15)] = False
-    sample, said = pair((x, y), (others[few], y[few]), class_names=[f"c{k}" for k in range(16)])
+    sample, said = pair((x, y), (others[few], y[few]), class_names={k: f"c{k}" for k in range(16)})
     findings = MembershipTest(num_permutations=3).compute(sample)
     told = "classes c7 (10 and 4), c15 (10 and 0) left out: fewer than 5 samples for training or validation"
     assert said == [f"membership_test: {told}"]
@@ -143,7 +143,7 @@ def test_a_layer_of_nan_is_left_out_by_name():
     findings = MembershipTest(num_permutations=3).compute(sample)
     assert list(findings) == ["input"]
     assert findings["input"]["q_value"] == findings["input"]["p_value"]
-    assert "0: membership_test: features hold NaN or infinite values in 20 of 20 rows" in said
+    assert "0, 1: membership_test: features hold NaN or infinite values in 20 of 20 rows" in said
 
 
 def test_the_input_is_tested_again_beside_another_validation_sample():

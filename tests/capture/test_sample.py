@@ -74,3 +74,11 @@ def test_axes_that_differ_are_pooled_also_one_after_the_other():
         for part in parts:
             buffer.append(part)
         torch.testing.assert_close(buffer.rows, torch.cat([pool(part) for part in parts]))
+
+
+def test_the_mean_of_equal_numbers_is_that_number_however_many_they_are():
+    row = torch.randn(7, generator=torch.Generator().manual_seed(0))
+    buffer = RowBuffer(1, "mean")
+    for length in (27, 31, 5, 49):
+        buffer.append(row.expand(4, length, 7))
+    assert torch.equal(buffer.rows, row.expand(16, 7))

@@ -208,7 +208,6 @@ def test_any_setting_of_analyze_works_or_is_refused_by_name(argument, value):
         pytest.param({"epochs": 3}, id="epochs-one-number"),
         pytest.param({"layers": [3]}, id="layers-number"),
         pytest.param({"layers": {"net.0": 1}}, id="layers-mapping"),
-        pytest.param({"class_names": {0: "a", 1: "b"}}, id="class_names-mapping"),
         pytest.param({"class_names": {"a", "b"}}, id="class_names-set"),
         pytest.param({"class_names": [1, "1"]}, id="class_names-same-text"),
         pytest.param({"max_memory": "-1"}, id="max_memory-negative"),
