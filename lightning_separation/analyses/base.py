@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -150,6 +151,44 @@ class OfInput:
         return found  # type: ignore[no-any-return]
 
 
+class Failures:
+    """Layers that an analysis cannot measure; where the reason is the same it is told of all of them at once.
+
+    Args:
+        name: The analysis.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._failed: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        self._errors: dict[tuple[str, bool], Exception] = {}
+
+    @contextmanager
+    def of(self, layer: str, harmless: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+        """Around the work on a layer: if it fails, the other layers can still be measured.
+
+        Args:
+            layer: Its name.
+            harmless: Errors that are no trouble.
+        """
+        try:
+            yield
+        except MonitorError:
+            raise
+        except Exception as error:
+            kind = reason_of(error), isinstance(error, harmless)
+            self._failed[kind].append(layer)
+            self._errors.setdefault(kind, error)
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Report them, each reason with its error as the cause of what may be raised."""
+        for (reason, harmless), layers in self._failed.items():
+            try:
+                raise self._errors.pop((reason, harmless))
+            except Exception:
+                snapshot.report(listed(layers), f"{self._name}: {reason}", harmless=harmless)
+
+
 @dataclass(kw_only=True)
 class LayerAnalysis(LayerChoice, ABC):
     """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
@@ -163,19 +202,13 @@ class LayerAnalysis(LayerChoice, ABC):
 
     def compute(self, snapshot: Snapshot) -> Findings:
         """Measure every chosen layer of the snapshot."""
-        found = {}
-        failed: dict[tuple[str, bool], list[str]] = defaultdict(list)  # layers by the reason
+        found, failures = {}, Failures(self.name)
         layers = self.chosen(snapshot)
         for layer in snapshot.processes.deal(layers) if self.by_layer else layers:
-            try:
+            # Tokens in sequences of any length can be no baseline; that is in the nature of the data.
+            with failures.of(layer, harmless=UnevenRowsError if layer == INPUT else ()):
                 found[layer] = self._of_input.once(layer, snapshot, partial(self.measure, layer, snapshot))
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                # Tokens in sequences of any length can be no baseline; that is in the nature of the data.
-                failed[reason_of(error), layer == INPUT and isinstance(error, UnevenRowsError)].append(layer)
-        for (reason, harmless), concerned in failed.items():
-            snapshot.report(listed(concerned), f"{self.name}: {reason}", harmless=harmless)
+        failures.tell(snapshot)
         return Findings(self.axes, found)
 
     @property

@@ -18,7 +18,7 @@ from ..functional._inputs import device_of
 from ..interventions.batches import Batch
 from ..interventions.gate import chosen_input
 from ..records import Findings
-from .base import LayerChoice, reason_of
+from .base import Failures, LayerChoice, reason_of
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .layer_information import evenly_spaced
@@ -136,16 +136,14 @@ class FeatureInformation(LayerChoice):
         weights = _feature_weights(features, snapshot, self.pooling)
         features = features[rows.to(features.device)]
         self._tell_of_bad_features(features, labels, snapshot)
+        failures = Failures(self.name)
         for layer in layers:
-            try:
+            with failures.of(layer):
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 found[layer] = self._measure(layer, units, features, snapshot)
                 if layer in weights:
                     found[layer]["weight_magnitude"] = _magnitude(weights[layer].to(features.device), features).cpu()
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+        failures.tell(snapshot)
         return Findings(self.axes, found, labels)
 
     def _features(self, snapshot: Snapshot) -> Tensor:

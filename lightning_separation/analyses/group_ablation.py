@@ -19,7 +19,7 @@ from ..checks import check_choice, check_number, check_positive, check_share
 from ..errors import MonitorError
 from ..interventions.outcomes import readout_of
 from ..records import ALL_LAYERS, Findings
-from .base import LayerChoice, large_enough, reason_of
+from .base import Failures, LayerChoice, large_enough, reason_of
 from .cost import Facts, Forwards
 from .halves import second_half
 from .objective import find_objective
@@ -124,14 +124,11 @@ class GroupAblation(LayerChoice):
             return Findings(self.axes, {})
         groups, dead = self._groups(snapshot, enough, score)
         removals = {layer: {layer: drawn} for layer, drawn in groups.items()}
-        found = {}
+        found, failures = {}, Failures(self.name)
         for name, removed in ({**removals, ALL_LAYERS: groups} if groups else {}).items():
-            try:
+            with failures.of(name):
                 found[name] = self._measure(removed, dead, snapshot, score)
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                snapshot.report(name, f"{self.name}: {reason_of(error)}")
+        failures.tell(snapshot)
         return Findings(self.axes, found)
 
     def _groups(
@@ -140,11 +137,11 @@ class GroupAblation(LayerChoice):
         """Of every layer the units drawn, and how many of the others are dead."""
         assert snapshot.target is not None  # needs_classes
         rows = ~score.rows & enough[snapshot.target]
-        groups, dead = {}, {}
+        groups, dead, failures = {}, {}, Failures(self.name)
         for layer in self.chosen(snapshot):
             if snapshot.module(layer) in score.output_layers:
                 continue
-            try:
+            with failures.of(layer, harmless=TooFewUnitsError):
                 units = snapshot.units(layer, self.pooling)
                 significant = significant_units(units, snapshot.target, rows, self.alpha)
                 groups[layer] = draw_groups(
@@ -156,11 +153,7 @@ class GroupAblation(LayerChoice):
                     seed=snapshot.seed,
                 )
                 dead[layer] = int((constant_units(units, rows) & ~significant).sum())
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                harmless = isinstance(error, TooFewUnitsError)
-                snapshot.report(layer, f"{self.name}: {reason_of(error)}", harmless=harmless)
+        failures.tell(snapshot)
         return groups, dead
 
     def _measure(

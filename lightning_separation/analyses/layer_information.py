@@ -13,12 +13,11 @@ from torch import Tensor
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
 from ..checks import check_choice, check_positive
-from ..errors import MonitorError
 from ..functional import entropy, pooled_information
 from ..functional._bins import Correction
 from ..functional.pooled_information import Pairing
 from ..records import Findings
-from .base import LayerChoice, OfInput, reason_of
+from .base import Failures, LayerChoice, OfInput
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .run_bins import Edges, RunBins, check_bins, check_edges
@@ -118,16 +117,14 @@ class LayerInformation(LayerChoice):
         before: tuple[str, Tensor] | None = None
         layers = self.chosen(snapshot)
         rows = usable_rows(snapshot, self.name)
+        failures = Failures(self.name)
         for layer in layers:
-            try:
+            with failures.of(layer):
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 measure = partial(self._measure, layer, units, before, rows, snapshot)
                 found[layer] = self._of_input.once(layer, snapshot, measure, rows)
                 before = layer, units
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+        failures.tell(snapshot)
         self._tell_of_values_outside(found, snapshot)
         return Findings(self.axes, found)
 

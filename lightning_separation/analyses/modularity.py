@@ -13,12 +13,11 @@ from torch import Tensor
 from ..capture import Snapshot
 from ..capture.buffers import Pooling
 from ..checks import check_choice, check_positive, shown
-from ..errors import MonitorError
 from ..functional import ModuleComparisons, find_modules, modularity, module_comparisons, mutual_information
 from ..functional.pooled_information import Pairing
 from ..interventions.patching import as_tensor
 from ..records import Findings
-from .base import LayerChoice, OfInput, reason_of
+from .base import Failures, LayerChoice, OfInput
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .halves import second_half
@@ -143,8 +142,9 @@ class Modularity(LayerChoice):
             snapshot.report(self.name, f"modules are given of {', '.join(sorted(unknown))}, which are no layers here")
         layers = self.chosen(snapshot)
         rows = usable_rows(snapshot, self.name)
+        failures = Failures(self.name)
         for layer in layers:
-            try:
+            with failures.of(layer):
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 varying = _varying(units)
                 if units.shape[1] == 1:
@@ -157,10 +157,7 @@ class Modularity(LayerChoice):
                 members, own = self._of_input.once(layer, snapshot, measure, rows)
                 found[layer] = own if before is None else own | self._between(before, members)
                 before = members
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                snapshot.report(layer, f"{self.name}: {reason_of(error)}")
+        failures.tell(snapshot)
         return Findings(self.axes, found)
 
     def _members(self, layer: str, units: Tensor, varying: Tensor, rows: Tensor, snapshot: Snapshot) -> _Members:

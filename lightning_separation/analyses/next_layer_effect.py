@@ -16,7 +16,7 @@ from ..errors import MonitorError
 from ..functional import henze_penrose_divergence
 from ..functional.kolmogorov_smirnov import kolmogorov_smirnov_distance
 from ..records import Findings
-from .base import LayerChoice, large_enough, reason_of
+from .base import Failures, LayerChoice, large_enough, reason_of
 from .cost import Facts, Forwards
 from .henze_penrose import FEWEST_SAMPLES
 from .unit_groups import TooFewUnitsError, can_be_removed, draw_groups, significant_units, without
@@ -108,15 +108,11 @@ class NextLayerEffect(LayerChoice):
         except Exception as error:  # the other analyses can still be made
             snapshot.report(self.name, reason_of(error))
             return Findings(self.axes, {})
-        found = {}
+        found, failures = {}, Failures(self.name)
         for layer in layers:
-            try:
+            with failures.of(layer, harmless=TooFewUnitsError):
                 found[layer] = self._measure(layer, snapshot, enough, clean)
-            except MonitorError:
-                raise
-            except Exception as error:  # the other layers can still be measured
-                harmless = isinstance(error, TooFewUnitsError)
-                snapshot.report(layer, f"{self.name}: {reason_of(error)}", harmless=harmless)
+        failures.tell(snapshot)
         return Findings(self.axes, found)
 
     def _measure(self, layer: str, snapshot: Snapshot, enough: Tensor, clean: Mapping[str, _Look]) -> Mapping[str, Any]:

@@ -208,6 +208,7 @@ def test_a_network_in_pieces_is_refused_before_training(tmp_path):
     t = trainer(tmp_path, SeparationMonitor(), strategy=ModelParallelStrategy())
     with pytest.raises(ValueError, match="in pieces on several devices, as with ModelParallelStrategy: train with"):
         t.fit(Sharded(), DataLoader(TRAIN, 8), DataLoader(ODD, 8))
+    torch.distributed.destroy_process_group()  # of the strategy
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 5), st.booleans())
