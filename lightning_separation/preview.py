@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from .analyses.base import Analysis
@@ -20,9 +19,9 @@ from .capture.recorder import Recorder
 from .capture.restore import same_random_numbers
 from .capture.structures import first_tensor
 from .capture.targets import NoClassesError, TargetFn, are_values, as_labels, batch_target
+from .speech import is_heard, say
 
-_log = logging.getLogger("lightning_separation.monitor")
-_package_log = logging.getLogger("lightning_separation")
+_log = logging.getLogger(__name__)
 _MOST_EPOCHS = 6  # that are listed
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -89,7 +88,7 @@ class Preview:
     def wanted(trainer: Trainer) -> bool:
         """Whether anybody would see it."""
         in_full = not getattr(trainer, "fast_dev_run", False)
-        return in_full and trainer.is_global_zero and (not _is_set_up() or _log.isEnabledFor(logging.INFO))
+        return in_full and trainer.is_global_zero and is_heard()
 
     def before_batch(self, batch: Any) -> None:
         """The network is about to see this batch."""
@@ -111,7 +110,7 @@ class Preview:
             sample: The samples that are looked at, if they are chosen already.
             most: How many the loader has; None: unknown.
         """
-        self._try(lambda: (_log.info if _is_set_up() else rank_zero_info)(self._line(sample, most())))
+        self._try(lambda: say(self._line(sample, most())))
 
     def _try(self, step: Callable[..., None], *args: Any) -> None:
         if self._lost:
@@ -209,11 +208,6 @@ class Preview:
         bound = "up to" if samples == most else "about"
         seen = f"{settings.samples_per_class} of each class; {classes} classes seen so far"
         return samples, f"{bound} {_count(samples, 'sample')} ({seen})"
-
-
-def _is_set_up() -> bool:
-    """Whether the user has set up logging; else the line goes where Lightning's own go, or nobody would see it."""
-    return _log.hasHandlers() or bool(_log.level or _package_log.level)
 
 
 def _nothing_to_report(subject: str, reason: str, *, harmless: bool = False) -> None:
