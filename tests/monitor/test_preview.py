@@ -360,7 +360,7 @@ def test_without_logging_set_up_it_is_seen_where_lightnings_lines_are(tmp_path, 
 
 
 def test_a_preview_that_fails_costs_nothing_else(tmp_path, caplog):
-    caplog.set_level(logging.DEBUG, logger="lightning_separation.preview")
+    caplog.set_level(logging.DEBUG, logger="lightning_separation")
     fit(tmp_path, SeparationMonitor([OwnThatFails()], on_error="raise"))
     (record,) = load_run(tmp_path).records
     assert record.findings["own"]["input"]["width"] == 6
