@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 
 from .analyses import Analysis
@@ -23,9 +22,11 @@ from .checks import as_names, check_choice, check_file_name, check_flag, check_i
 from .compiled_step import CompiledStep
 from .errors import MonitorError
 from .loggers import KINDS
+from .namespaces import OtherCallback, is_overridden
 from .output import Output
 from .preview import Preview
 from .processes import Processes, check_strategy
+from .progress import progress_of
 from .records import Record
 from .reports import Reports
 from .schedule import check_validated, due_analyses, is_due, is_final, is_last_in_epoch
@@ -47,15 +48,18 @@ from .trainer_facts import (
     may_be_alone,
     num_samples,
     saved_step,
-    shows_progress,
     validation_loader,
 )
 
+if TYPE_CHECKING:
+    Network: TypeAlias = str | nn.Module
+else:
+    Network = str  # a command line can give no module of the network, and would offer every class of torch
 _CHOICE = ("samples_per_class", "max_samples", "dataloader_idx")  # settings that choose the samples
 _TOLD = ("layers", "every_n_epochs", "epochs", *_CHOICE, "splits", "pooling", "max_memory", "seed")  # in run.json
 
 
-class SeparationMonitor(Callback):
+class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
     """Shows in the Trainer's loggers, while a network trains, how far each of its layers separates the classes.
 
     At chosen epochs it hooks the chosen layers during the Trainer's own validation, keeps what they make of a fixed
@@ -129,8 +133,8 @@ class SeparationMonitor(Callback):
         samples_per_class: int = 100,
         max_samples: int = 1000,
         dataloader_idx: int = 0,
-        network: str | nn.Module | None = None,
-        target_fn: TargetFn | Literal[False] | None = None,
+        network: Network | None = None,
+        target_fn: Literal[False] | TargetFn | None = None,
         class_names: Sequence[str] | Mapping[int, str] | None = None,
         splits: Sequence[str] = ("val",),
         pooling: Pooling = "mean",
@@ -138,7 +142,7 @@ class SeparationMonitor(Callback):
         save: bool = True,
         dirpath: str | Path | None = None,
         name: str = "separation",
-        max_memory: str | int = "2GB",
+        max_memory: int | str = "2GB",
         on_error: Literal["warn", "raise"] = "warn",
         seed: int = 0,
     ) -> None:
@@ -431,7 +435,7 @@ class SeparationMonitor(Callback):
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._capture is not None
-        capture, processes, progress = self._capture, self._processes, shows_progress(trainer)
+        capture, processes, progress = self._capture, self._processes, progress_of(trainer, self.name)
         if not processes.all(capture.running):  # it was said why
             return
         try:

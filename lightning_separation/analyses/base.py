@@ -90,7 +90,7 @@ def begun_anew(analyses: Sequence[Analysis]) -> list[Analysis]:
 
 
 @dataclass(kw_only=True)
-class LayerChoice:
+class LayerChoice(Analysis):
     """Which layers an analysis looks at, and when.
 
     Args:
@@ -189,6 +189,14 @@ class Failures:
                 snapshot.report(listed(layers), f"{self._name}: {reason}", harmless=harmless)
 
 
+def one_by_one(layers: Sequence[str], snapshot: Snapshot) -> Iterator[str]:
+    """The layers to work on; shows which one that is, if it takes long, and how many are done."""
+    for layer in layers:
+        snapshot.progress.advance(0, len(layers), layer)
+        yield layer
+        snapshot.progress.advance(1, len(layers), layer)
+
+
 @dataclass(kw_only=True)
 class LayerAnalysis(LayerChoice, ABC):
     """An analysis that looks at one layer after the other. A layer that it cannot measure is left out by name.
@@ -204,7 +212,7 @@ class LayerAnalysis(LayerChoice, ABC):
         """Measure every chosen layer of the snapshot."""
         found, failures = {}, Failures(self.name)
         layers = self.chosen(snapshot)
-        for layer in snapshot.processes.deal(layers) if self.by_layer else layers:
+        for layer in one_by_one(snapshot.processes.deal(layers) if self.by_layer else layers, snapshot):
             # Tokens in sequences of any length can be no baseline; that is in the nature of the data.
             with failures.of(layer, harmless=UnevenRowsError if layer == INPUT else ()):
                 found[layer] = self._of_input.once(layer, snapshot, partial(self.measure, layer, snapshot))

@@ -16,14 +16,14 @@ from ..interventions.batches import Batch
 from ..interventions.clean_run import CleanRun
 from ..interventions.outcomes import IGNORED, readout_of
 from ..records import ALL_LAYERS, Findings
-from .base import reason_of
+from .base import Analysis, reason_of
 from .cost import Facts, Forwards
 from .objective import find_objective
 from .rerun import sample_batches
 
 
 @dataclass(kw_only=True)
-class Confusion:
+class Confusion(Analysis):
     """The confusion matrix: how many samples of each class the network takes for each class.
 
     The network is run again on the sample, and its output read as scores of the classes (logits or probabilities, one

@@ -31,6 +31,7 @@ from .rerun import names_in_network, private_generator, sample_batches
 from .unit_groups import can_be_removed
 
 Kind = Literal["random", "principal", "class_means", "search"]
+Vectors = Sequence[float] | Sequence[Sequence[float]] | Tensor
 _CHOICES = ", ".join(map(repr, get_args(Kind)))
 _RESTARTS, _STEPS = 3, 30  # of the search
 
@@ -65,7 +66,7 @@ class DirectionAblation(LayerAnalysis):
         'direction_ablation'
     """
 
-    directions: Kind | Sequence[Kind] | Mapping[str, Tensor] = "random"
+    directions: Kind | Sequence[Kind] | Mapping[str, Vectors] = "random"
     count: int = 128
     max_samples: int = 256
 

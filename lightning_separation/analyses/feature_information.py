@@ -18,7 +18,7 @@ from ..functional._inputs import device_of
 from ..interventions.batches import Batch
 from ..interventions.gate import chosen_input
 from ..records import Findings
-from .base import Failures, LayerChoice, reason_of
+from .base import Failures, LayerChoice, one_by_one, reason_of
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .layer_information import evenly_spaced
@@ -73,7 +73,7 @@ class FeatureInformation(LayerChoice):
     edges: Edges = "epoch"
     correction: Correction | None = None
     feature_names: Sequence[str] | None = None
-    argument: str | int | None = None
+    argument: int | str | None = None
     pooling: Pooling = "mean"
     max_units: int = 256
     max_features: int = 1024
@@ -137,7 +137,7 @@ class FeatureInformation(LayerChoice):
         features = features[rows.to(features.device)]
         self._tell_of_bad_features(features, labels, snapshot)
         failures = Failures(self.name)
-        for layer in layers:
+        for layer in one_by_one(layers, snapshot):
             with failures.of(layer):
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 found[layer] = self._measure(layer, units, features, snapshot)

@@ -17,7 +17,6 @@ from ..functional import correlated_features
 from ..interventions.clean_run import NUM_CLEAN_RUNS
 from ..interventions.gate import chosen_input
 from ..interventions.permutation import FeaturePermutation
-from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
 from .cost import Facts, Forwards
@@ -80,7 +79,7 @@ class PermutationImportance(LayerChoice):
     repeats: int = 50
     groups: Groups | None = None
     feature_names: Sequence[str] | None = None
-    argument: str | int | None = None
+    argument: int | str | None = None
     objective: Wanted = "auto"
     max_samples: int = 256
     max_forwards: int = 5000
@@ -158,8 +157,8 @@ class PermutationImportance(LayerChoice):
             forward_context=snapshot.forward_context,
         )
         repeats = self._affordable(len(groups), snapshot)
-        with progress("permutation importance", snapshot.shows_progress) as work.advance:
-            effects = work.effects(batches, repeats, private_generator(snapshot.seed, self.name))
+        work.advance = snapshot.progress.advance
+        effects = work.effects(batches, repeats, private_generator(snapshot.seed, self.name))
         if work.whole:
             snapshot.report(
                 self.name, f"{work.whole}; the whole network is run for each feature and repeat", harmless=True
