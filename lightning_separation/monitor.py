@@ -458,6 +458,7 @@ class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
         self._output.show(trainer, pl_module, records, processes)
         if trainer.is_global_zero:
             self._output.save(records, positions, self._settings(pl_module, capture.networks or ()))
+        self._output.tell(trainer, records)
 
     def _analyse(self, trainer: Trainer, snapshot: Snapshot, due: Sequence[Analysis]) -> Record:
         assert trainer.state.fn is not None  # a loop is running

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
 from .capture.recorder import Report
-from .loggers import Display, Presenter, emit, gap, lay_out
+from .loggers import Display, Presenter, emit, gap, lay_out, loggable
 from .processes import Processes
+from .progress import room_for_a_line
 from .records import Record, forget_fit, save_record, save_run_info
 from .settings import package_versions
+from .speech import is_heard, say
+from .speech import say
 
 
 class Output:
@@ -38,6 +41,7 @@ class Output:
         self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
         self._positions: dict[str, list[int]] = {}  # by split where the samples are in the data
         self._laid_out: set[str] = set()  # tags that a dashboard may show
+        self._filed: set[str] = set()  # kinds of which it was said that no logger takes them
         self.forget()
 
     def forget(self) -> None:
@@ -49,6 +53,7 @@ class Output:
         self._fresh = fresh
         self._described.clear()
         self._laid_out.clear()
+        self._filed.clear()
         for presenter in self.presenters.values():
             presenter.begin(known, fresh=fresh)
 
@@ -69,22 +74,32 @@ class Output:
 
         scalars = processes.first(present)
         # Also where no logger gets them: EarlyStopping and ModelCheckpoint can monitor them, in every process.
-        logs = "scalars" in self._kinds and bool(trainer.loggers)
-        pl_module.log_dict(scalars, logger=logs, batch_size=1, reduce_fx="max", sync_dist=True)
+        logged = (
+            loggable(trainer.loggers, scalars, self._report) if "scalars" in self._kinds and trainer.loggers else ()
+        )
+        for logs in (True, False):
+            some = {tag: value for tag, value in scalars.items() if (tag in logged) == logs}
+            pl_module.log_dict(some, logger=logs, batch_size=1, reduce_fx="max", sync_dist=True)
         if not trainer.is_global_zero:
             return
-        for display in shown:
-            self._emit(trainer, display, records[0].step)
+        self._emit(trainer, [(records[0].step, display) for display in shown])
         if {"scalars", "dashboard"} <= set(self._kinds) and not self._laid_out.issuperset(scalars):
             self._laid_out.update(scalars)
             for split in self._splits:
                 lay_out(trainer.loggers, list(scalars), self._tags(split), self._report)
 
+    def tell(self, trainer: Trainer, records: Sequence[Record]) -> None:
+        """Say in a line what the records of one validation have that is new."""
+        if trainer.is_global_zero:
+            told = self.presenters["val"].summary(*records)
+            if told and is_heard():
+                with room_for_a_line(trainer):
+                    say(told)
+
     def show_rest(self, trainer: Trainer) -> None:
         """Draw what was not drawn of the last record."""
         for presenter in self.presenters.values() if trainer.is_global_zero else ():
-            for step, shown in presenter.rest():
-                self._emit(trainer, shown, step)
+            self._emit(trainer, presenter.rest())
 
     def save(self, records: Sequence[Record], positions: Mapping[str, list[int]], settings: Mapping[str, Any]) -> None:
         """Leave the records of one validation in the folder, and once there what they are of.
@@ -134,9 +149,16 @@ class Output:
             shown.append(gap.display(validation, train, self._name))
         return shown
 
-    def _emit(self, trainer: Trainer, shown: Display, step: int) -> None:
-        figures = self._folder / "figures" if self._folder and self._save else None
-        emit(shown, trainer.loggers, step, self._kinds, figures, self._report)
+    def _emit(self, trainer: Trainer, shown: Iterable[tuple[int, Display]]) -> None:
+        folder = self._folder if self._save else None
+        filed: set[str] = set()
+        for step, display in shown:
+            filed |= emit(display, trainer.loggers, step, self._kinds, folder, self._report)
+        if trainer.loggers and filed - self._filed:
+            self._filed |= filed
+            names = " and ".join(dict.fromkeys(type(logger).__name__ for logger in trainer.loggers))
+            kinds = ", ".join(kind for kind in ("figures", "tables", "histograms") if kind in filed)
+            say(f"{names} {'takes' if len(trainer.loggers) == 1 else 'take'} no {kinds}: they are in {folder}")
 
     def _run_info(self, record: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {

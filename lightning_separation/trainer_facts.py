@@ -52,9 +52,3 @@ def num_samples(trainer: Trainer, index: int) -> int | None:
 def is_wrapped(trainer: Trainer, pl_module: LightningModule) -> bool:
     """Whether steps are run as calls of the module, through a wrapper around it."""
     return trainer.model is not pl_module
-
-
-def shows_progress(trainer: Trainer) -> bool:
-    """Whether the user sees a progress bar, on this process."""
-    bar = trainer.progress_bar_callback
-    return trainer.is_global_zero and bool(getattr(bar, "is_enabled", False))

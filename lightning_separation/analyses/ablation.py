@@ -19,7 +19,6 @@ from ..interventions.clean_run import NUM_CLEAN_RUNS
 from ..interventions.outcomes import Outcome, Readout, relative_error
 from ..interventions.patching import Named
 from ..interventions.screening import NUM_BACKWARDS
-from ..progress import progress
 from ..records import Findings
 from .base import LayerChoice, reason_of
 from .cost import Facts, Forwards
@@ -189,8 +188,9 @@ class Ablation(LayerChoice):
         deal: Callable[[Sequence[str]], Sequence[str]],
     ) -> dict[str, dict[str, Any]]:
         names, work = names_in_network(snapshot, layers), self._work(layers, snapshot, objective)
-        with progress("ablation", snapshot.shows_progress) as work.advance:
-            deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards, deal=deal)
+        layer_of = {name: layer for layer, name in names.items()}
+        work.advance = lambda steps, total, name: snapshot.progress.advance(steps, total, layer_of[name])
+        deltas = work.deltas(batches, screen=self.screen, max_forwards=self.max_forwards, deal=deal)
         for reason in dict.fromkeys(work.whole.values()):
             concerned = [layer for layer, name in names.items() if work.whole.get(name) == reason]
             told = f"{_listed(concerned)}: {reason}"

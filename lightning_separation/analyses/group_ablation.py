@@ -19,7 +19,7 @@ from ..checks import check_choice, check_number, check_positive, check_share
 from ..errors import MonitorError
 from ..interventions.outcomes import readout_of
 from ..records import ALL_LAYERS, Findings
-from .base import Failures, LayerChoice, large_enough, reason_of
+from .base import Failures, LayerChoice, large_enough, one_by_one, reason_of
 from .cost import Facts, Forwards
 from .halves import second_half
 from .objective import find_objective
@@ -125,9 +125,10 @@ class GroupAblation(LayerChoice):
         groups, dead = self._groups(snapshot, enough, score)
         removals = {layer: {layer: drawn} for layer, drawn in groups.items()}
         found, failures = {}, Failures(self.name)
-        for name, removed in ({**removals, ALL_LAYERS: groups} if groups else {}).items():
+        removals |= {ALL_LAYERS: groups} if groups else {}
+        for name in one_by_one(list(removals), snapshot):
             with failures.of(name):
-                found[name] = self._measure(removed, dead, snapshot, score)
+                found[name] = self._measure(removals[name], dead, snapshot, score)
         failures.tell(snapshot)
         return Findings(self.axes, found)
 

@@ -17,7 +17,7 @@ from ..functional import entropy, pooled_information
 from ..functional._bins import Correction
 from ..functional.pooled_information import Pairing
 from ..records import Findings
-from .base import Failures, LayerChoice, OfInput
+from .base import Failures, LayerChoice, OfInput, one_by_one
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .run_bins import Edges, RunBins, check_bins, check_edges
@@ -118,7 +118,7 @@ class LayerInformation(LayerChoice):
         layers = self.chosen(snapshot)
         rows = usable_rows(snapshot, self.name)
         failures = Failures(self.name)
-        for layer in layers:
+        for layer in one_by_one(layers, snapshot):
             with failures.of(layer):
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 measure = partial(self._measure, layer, units, before, rows, snapshot)

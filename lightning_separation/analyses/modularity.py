@@ -17,7 +17,7 @@ from ..functional import ModuleComparisons, find_modules, modularity, module_com
 from ..functional.pooled_information import Pairing
 from ..interventions.patching import as_tensor
 from ..records import Findings
-from .base import Failures, LayerChoice, OfInput
+from .base import Failures, LayerChoice, OfInput, one_by_one
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .halves import second_half
@@ -143,7 +143,7 @@ class Modularity(LayerChoice):
         layers = self.chosen(snapshot)
         rows = usable_rows(snapshot, self.name)
         failures = Failures(self.name)
-        for layer in layers:
+        for layer in one_by_one(layers, snapshot):
             with failures.of(layer):
                 units = finite_units(snapshot, layer, self.pooling, rows)
                 varying = _varying(units)

@@ -16,7 +16,7 @@ from ..errors import MonitorError
 from ..functional import henze_penrose_divergence
 from ..functional.kolmogorov_smirnov import kolmogorov_smirnov_distance
 from ..records import Findings
-from .base import Failures, LayerChoice, large_enough, reason_of
+from .base import Failures, LayerChoice, large_enough, one_by_one, reason_of
 from .cost import Facts, Forwards
 from .henze_penrose import FEWEST_SAMPLES
 from .unit_groups import TooFewUnitsError, can_be_removed, draw_groups, significant_units, without
@@ -109,7 +109,7 @@ class NextLayerEffect(LayerChoice):
             snapshot.report(self.name, reason_of(error))
             return Findings(self.axes, {})
         found, failures = {}, Failures(self.name)
-        for layer in layers:
+        for layer in one_by_one(layers, snapshot):
             with failures.of(layer, harmless=TooFewUnitsError):
                 found[layer] = self._measure(layer, snapshot, enough, clean)
         failures.tell(snapshot)

@@ -43,10 +43,13 @@ def _share(analyses: Sequence[Analysis], snapshot: Snapshot) -> _Part:
     """What this process has to find: its share of the layers, or of the analyses that one process makes for all."""
     processes = snapshot.processes
     made = [a for a in analyses if getattr(a, "by_layer", False) or _made_by(a, processes.size) == processes.rank]
+    of_training = " of the training data" if snapshot.split == "train" else ""
     findings = {}
     for analysis in made:
         try:
-            if found := analysis.compute(snapshot):
+            with snapshot.progress.of(analysis.name.replace("_", " ") + of_training):
+                found = analysis.compute(snapshot)
+            if found:
                 check_findings(found, len(snapshot.class_names))
                 findings[analysis.name] = found
         except MonitorError:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..processes import Processes
+from ..progress import Progress
 from .buffers import Pooling
 from .gathering import Seen, bring_together
 from .recorder import Recorder, Report
@@ -188,12 +189,12 @@ class Capture:
             elif self.sample.passed:
                 self._recorder.detach()
 
-    def finish(self, forward_context: Context = nullcontext, shows_progress: bool = False) -> Snapshot:
+    def finish(self, forward_context: Context = nullcontext, progress: Progress | None = None) -> Snapshot:
         """The pass is over: remove the hooks.
 
         Args:
             forward_context: In what the network is run again where that is needed.
-            shows_progress: Whether long work on the snapshot may show a bar.
+            progress: Where long work on the snapshot shows how far it is; None: nowhere.
 
         Raises:
             NothingCapturedError: If the pass had no samples, or the network was never called.
@@ -236,7 +237,7 @@ class Capture:
                 self.report,
                 self.explicit,
                 self.seed,
-                shows_progress,
+                progress,
                 no_classes=self.sample.no_classes,
                 values=seen.values if labels is None else None,
                 positions=torch.tensor(seen.positions, dtype=torch.int64),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..functional import unit_activations
 from ..listing import listed
 from ..processes import Processes
+from ..progress import Progress
 from ..records import INPUT
 from .buffers import Pooling, RowBuffer
 from .planning import in_groups
@@ -34,7 +35,7 @@ class Snapshot:
         report: Told of what is left out, and why.
         explicit: Whether the user named the layers: then one that does not run is trouble.
         seed: Of what analyses draw at random.
-        shows_progress: Whether long work may show a bar.
+        progress: Where long work shows how far it is; None: nowhere.
         no_classes: Why there are no classes.
         values: ``[N, ...]`` what the network is to predict, where that is no class.
         positions: ``[N]`` int64, where the loader has each sample.
@@ -49,7 +50,8 @@ class Snapshot:
         counts: ``[K]`` int64 samples of each class.
         report: ``report(layer, reason)`` for an analysis that leaves a layer out.
         seed: For an analysis that draws at random: it makes a generator of its own from it.
-        shows_progress: Whether an analysis that takes long may show a bar.
+        progress: Where an analysis that takes long shows how far it is: ``snapshot.progress.advance(1, 10)`` when one
+            more step of ten is done.
         no_classes: Why there are no classes; empty if there are.
         values: ``[N, ...]`` what the network is to predict, on the CPU, where that is no class; None if it is, or is
             not known.
@@ -70,7 +72,7 @@ class Snapshot:
         report: Report,
         explicit: bool,
         seed: int = 0,
-        shows_progress: bool = False,
+        progress: Progress | None = None,
         *,
         no_classes: str = "",
         values: Tensor | None = None,
@@ -82,7 +84,7 @@ class Snapshot:
         self.positions = torch.arange(recorder.num_rows) if positions is None else positions
         self.indexed = False
         self.beside: Snapshot | None = None
-        self.seed, self.shows_progress = seed, shows_progress
+        self.seed, self.progress = seed, progress or Progress()
         self.no_classes, self.values = no_classes, values
         self.processes = processes or Processes()
         self._digest: bytes | None = None

@@ -126,7 +126,7 @@ class UnitAblation:
         loss: A loss of the user's own.
         readout: How outputs are read; None: found out.
         forward_context: In what the network runs.
-        advance: Told after some units how many more are done, and of how many.
+        advance: Told after some units how many more are done, of how many, and of which layer.
 
     Attributes:
         outputs: Layers that are the network's output; after the work.
@@ -149,7 +149,7 @@ class UnitAblation:
         loss: Loss | None = None,
         readout: Readout | None = None,
         forward_context: Context = nullcontext,
-        advance: Callable[[int, int], None] = lambda steps, total: None,
+        advance: Callable[[int, int, str], None] = lambda steps, total, layer: None,
     ) -> None:
         self._network, self._layers, self._value = network, layers, value
         self._values: dict[str, Value] = {}  # by layer
@@ -212,14 +212,14 @@ class UnitAblation:
             parts = []
             for few in some.split(without.at_once):
                 parts.append(without.copies(units[few]))
-                self._step(len(few))
+                self._step(len(few), layer)
             copies = parts[0] if len(parts) == 1 else Copies.joined(parts)
             found[:, some] = torch.stack(compare.deltas(copies.outputs, copies.returned))
-        self._step(len(units) - len(changing))
+        self._step(len(units) - len(changing), layer)
         return Outcome(*found)
 
-    def _step(self, steps: int) -> None:
-        self.advance(steps, self._steps)
+    def _step(self, steps: int, layer: str) -> None:
+        self.advance(steps, self._steps, layer)
 
     def _replace(self, layer: str, output: Tensor, axis: int) -> Tensor:
         try:

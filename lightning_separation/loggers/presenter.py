@@ -7,6 +7,7 @@ from typing import Any
 from ..records import Record
 from .display import Display
 from .emit import Memory, displays, remembered
+from .summary import facts, line
 
 
 class Presenter:
@@ -23,12 +24,14 @@ class Presenter:
         self.name = name
         self._memory: Memory = {}
         self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
+        self._latest: dict[str, Any] = {}  # what the fit's latest records of each analysis had to tell, and the epoch
         self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
 
     def begin(self, known: int, *, fresh: bool) -> None:
         """A fit begins, with an untrained network or not; epochs below a known one and validations are remembered."""
         self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < known}
         self._counts = {} if fresh else self._counts
+        self._latest = {} if fresh or self._latest.get("epoch", 0) >= known else self._latest
         self._undrawn = {}
 
     def show(self, record: Record) -> list[Display]:
@@ -46,6 +49,19 @@ class Presenter:
                     display.layer_figures = {}
         return list(shown.values())
 
+    def summary(self, record: Record, train: Record | None = None) -> str:
+        """A line that says what changed since the fit's record before; outside of a fit how things are.
+
+        Args:
+            record: The latest.
+            train: That of the training data at the same time.
+        """
+        if record.stage != "fit":
+            return line(record, {}, self.name, train)
+        told = line(record, self._latest, self.name, train)
+        self._latest |= {**facts(record), "epoch": record.epoch}
+        return told
+
     def rest(self) -> list[tuple[int, Display]]:
         """Step and figures of what was not drawn of the last records; after that there is no rest."""
         rest, self._undrawn = list(self._undrawn.values()), {}
@@ -53,11 +69,12 @@ class Presenter:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on with the curves."""
-        return {"memory": dict(self._memory), "counts": dict(self._counts)}
+        return {"memory": dict(self._memory), "counts": dict(self._counts), "latest": dict(self._latest)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them over."""
         self._memory, self._counts = dict(state["memory"]), dict(state["counts"])
+        self._latest = dict(state.get("latest", {}))  # an older version has none
 
 
 def _is_milestone(count: int) -> bool:

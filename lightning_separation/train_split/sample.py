@@ -16,6 +16,7 @@ from ..capture.restore import unchanged
 from ..capture.structures import nbytes
 from ..errors import MonitorError
 from ..processes import Processes
+from ..progress import Progress
 from .calls import run, transferred, validation_calls
 from .errors import NoTrainingDataError
 from .reading import batch_size, batches_of, check_loader, labelled, training_loader
@@ -61,7 +62,7 @@ class TrainingSample:
         capture: Capture,
         validation: Snapshot,
         dataloader_idx: int = 0,
-        shows_progress: bool = False,
+        progress: Progress | None = None,
     ) -> Snapshot | None:
         """What the network makes of the samples now.
 
@@ -71,7 +72,7 @@ class TrainingSample:
             capture: Of the validation, finished.
             validation: What it left.
             dataloader_idx: Which validation loader the samples are treated like.
-            shows_progress: Whether long work on the snapshot may show a bar.
+            progress: Where long work on the snapshot shows how far it is; None: nowhere.
 
         Returns:
             None, and that is reported, if there is no such sample.
@@ -82,9 +83,7 @@ class TrainingSample:
             self._share(processes, lambda: self._read(trainer, capture, validation))
             for note in self._notes:
                 capture.report("train", note, harmless=True)
-            return processes.agree(
-                lambda: self._show(trainer, module, capture, validation, dataloader_idx, shows_progress)
-            )
+            return processes.agree(lambda: self._show(trainer, module, capture, validation, dataloader_idx, progress))
         except MonitorError:
             raise
         except Exception as error:  # the user's dataset, sampler, collate_fn or step may raise anything
@@ -148,7 +147,7 @@ class TrainingSample:
         capture: Capture,
         validation: Snapshot,
         dataloader_idx: int,
-        shows_progress: bool,
+        progress: Progress | None,
     ) -> Snapshot:
         """Let the network see the samples, while another capture watches."""
         sample, networks = Sample(len(self.indices), len(self.indices)), capture.networks or {}
@@ -164,7 +163,7 @@ class TrainingSample:
                     training.before_batch(batch)
                     run(networks, called)
                     training.after_batch()
-            found = training.finish(trainer.precision_plugin.forward_context, shows_progress)
+            found = training.finish(trainer.precision_plugin.forward_context, progress)
         finally:
             training.stop()
         found.positions = torch.tensor(self._positions)
