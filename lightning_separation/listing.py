@@ -1,4 +1,4 @@
-"""Names in a sentence."""
+"""Names and numbers in a sentence."""
 
 from __future__ import annotations
 
@@ -13,3 +13,13 @@ def listed(names: Sequence[str], most: int = 6) -> str:
         ('fc1, fc2, fc3', 'a, b and 1 more')
     """
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(num: int, what: str, plural: str = "") -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "layer"), counted(3, "class", "classes")
+        ('1 layer', '3 classes')
+    """
+    return f"{num} {what if num == 1 else plural or what + 's'}"

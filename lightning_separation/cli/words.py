@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..listing import counted as counted
 from ..runs import Comparison
 from ..tables import plain, signed
 from .facts import ALPHA, num_tests
@@ -56,13 +57,3 @@ def adjusted_for(comparison: Comparison) -> str:
     epochs = len(comparison.moments)
     of = "layers" if epochs == 1 else f"layers at {epochs} epochs"
     return f"p adjusted for {counted(num, 'test')} ({of}); *: below {ALPHA}."
-
-
-def counted(num: int, what: str, plural: str = "") -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "layer"), counted(3, "class", "classes")
-        ('1 layer', '3 classes')
-    """
-    return f"{num} {what if num == 1 else plural or what + 's'}"

@@ -7,7 +7,9 @@ they carry. A figure that is drawn at every analysed epoch does without both: la
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from heapq import nlargest
+from io import BytesIO
 from math import ceil
 from typing import Any
 
@@ -109,8 +111,17 @@ def spread(places: Sequence[float] | NDArray[Any], gap: float, low: float, high:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure of so many pixels."""
-    return Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    """An empty white figure of so many pixels, which a notebook shows without pyplot."""
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    # On the figure, not in a class: loggers know figures by their class's full name.
+    figure._repr_png_ = partial(_as_png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+def _as_png(figure: Figure) -> bytes:
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

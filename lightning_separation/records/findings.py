@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..listing import listed
+
 AXES = (
     "pair", "class", "unit", "feature", "source", "link", "example", "bin", "edge", "direction", "repeat", "follower",
     "output", "sample", "component",
@@ -91,11 +93,21 @@ class Findings(Mapping[str, Mapping[str, NDArray]]):
         return len(self._layers)
 
     def __repr__(self) -> str:
-        return f"Findings({', '.join(self.axes)} of {', '.join(self._layers)})"
+        return f"Findings({listed(list(self.axes))} of {listed(list(self._layers))})"
 
 
 def joined(parts: Sequence[Findings], layers: Sequence[str]) -> Findings:
     """What several found of some layers each, in the order of the layers; of one that two have seen, the first counts.
+
+    Args:
+        parts: Findings of one analysis.
+        layers: In the order of the result; layers that are not named come behind them.
+
+    Returns:
+        Findings with all quantities, axes and labels of the parts.
+
+    Raises:
+        ValueError: If the parts do not agree on the axes of a quantity.
 
     Example:
         >>> first, second = (Findings({"mean": ()}, {layer: {"mean": 1}}) for layer in ("fc2", "fc1"))
@@ -110,7 +122,20 @@ def joined(parts: Sequence[Findings], layers: Sequence[str]) -> Findings:
 
 
 def check_findings(found: Any, num_classes: int) -> None:
-    """Raise ValueError unless these are findings, and all their axes of classes and pairs have so many places."""
+    """Raise unless these are findings, and all their axes of classes and pairs have so many places.
+
+    Args:
+        found: What an analysis gave.
+        num_classes: How many classes there are.
+
+    Raises:
+        ValueError: With the layer and quantity that do not fit.
+
+    Example:
+        >>> check_findings(Findings({"mean": ("class",)}, {"fc": {"mean": [0.5, 0.25]}}), 3)
+        Traceback (most recent call last):
+        ValueError: quantity 'mean' of layer 'fc' has shape (2,), which does not fit 3 classes by its axes ('class',)
+    """
     if not isinstance(found, Findings):
         raise ValueError(f"an analysis must give Findings, not {type(found).__name__}")
     for layer, quantities in found.items():

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..notebook import as_html
 from .findings import Findings, check_findings
+from .summary import line, table
 
 if TYPE_CHECKING:
     import pandas
@@ -22,7 +24,7 @@ COLUMNS = (
 _COLUMN_AXES = {"pair", "class", "unit"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """All findings of one analysed validation; NumPy arrays, no torch.
 
@@ -63,6 +65,12 @@ class Record:
             raise ValueError(f"counts must be one whole number for each of {len(self.class_names)} classes")
         for found in self.findings.values():
             check_findings(found, len(self.class_names))
+
+    def __repr__(self) -> str:
+        return f"Record({line(self)})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Record", line(self), table(self), self.notes)
 
     @property
     def label(self) -> int | str:

@@ -35,18 +35,46 @@ class NewerSchemaError(ValueError):
 
 
 def save_run_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write what holds for a whole run: layers, classes, sample, settings, versions."""
+    """Write what holds for a whole run: layers, classes, sample, settings, versions.
+
+    Args:
+        folder: Of the records; it is made. The file is ``run.json``.
+        info: What JSON can hold.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_run_info(Path(folder), {"layers": ["input", "fc"]})
+        ...     load_run_info(Path(folder))["layers"]
+        ['input', 'fc']
+    """
     text = json.dumps({"schema": SCHEMA, **info}, indent=1)
     write_whole(folder / RUN_FILE, lambda file: file.write(text.encode()))
 
 
 def load_run_info(folder: Path) -> dict[str, Any]:
-    """Read what ``save_run_info`` wrote.
+    """Read what :func:`save_run_info` wrote.
+
+    Args:
+        folder: With a file ``run.json``.
+
+    Returns:
+        What was given, with ``schema``, and ``settings`` and ``versions`` even if nothing is known of them.
 
     Raises:
         OSError: If it cannot be read.
         NotARecordError: If it is something else, or broken.
         NewerSchemaError: If a newer version of the package wrote it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_run_info(Path(folder), {"settings": {"seed": 0}})
+        ...     load_run_info(Path(folder))
+        {'settings': {'seed': 0}, 'versions': {}, 'schema': 1}
     """
     path = folder / RUN_FILE
     content = path.read_bytes()
@@ -62,7 +90,21 @@ def load_run_info(folder: Path) -> dict[str, Any]:
 
 
 def forget_fit(folder: Path, first: int = 0) -> None:
-    """Remove the records of an earlier fit from an epoch on: another one begins there in the same folder."""
+    """Remove the records of an earlier fit from an epoch on: another one begins there in the same folder.
+
+    Args:
+        folder: Of the records; those outside of a fit (of ``trainer.validate``) stay.
+        first: The first epoch to be removed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for epoch in range(3):
+        ...         _ = save_record(Path(folder), Record(epoch, epoch, "fit", "val", [], [], np.zeros(0, int), {}))
+        ...     forget_fit(Path(folder), first=1)
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['fit-epoch=0000-val.npz']
+    """
     for file in folder.glob("fit-epoch=*-*.npz"):
         if int(file.name.split("-")[1].removeprefix("epoch=")) >= first:
             file.unlink()
@@ -73,9 +115,27 @@ def save_record(folder: Path, record: Record) -> Path:
 
     During a fit there is one file an epoch. Validations outside of it can be of any checkpoint and get a number each.
 
+    Args:
+        folder: It is made.
+        record: What is written: arrays as they are, the rest as JSON in an array ``head`` of text.
+
+    Returns:
+        The file, such as ``fit-epoch=0003-val.npz``.
+
     Raises:
         ValueError: If the stage or the split cannot be part of a file's name.
         OSError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> found = Findings({"mean": ()}, {"fc": {"mean": 0.5}})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_record(
+        ...         Path(folder), Record(3, 120, "fit", "val", ["fc"], [], np.zeros(0, int), {"mine": found})
+        ...     )
+        ...     with np.load(path) as file:  # without this package
+        ...         path.name, json.loads(file["head"].item())["index"], file["array_0"].item()
+        ('fit-epoch=0003-val.npz', [{'analysis': 'mine', 'layer': 'fc', 'quantity': 'mean', 'array': 'array_0'}], 0.5)
     """
     check_file_name("stage", record.stage)
     check_file_name("split", record.split)
@@ -112,11 +172,27 @@ def save_record(folder: Path, record: Record) -> Path:
 
 
 def load_record(path: Path) -> Record:
-    """Read a record.
+    """Read what :func:`save_record` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A record that is equal to the one written.
 
     Raises:
         NewerSchemaError: If a newer version of the package wrote it.
         NotARecordError: If it is something else, broken, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> found = Findings({"mean": ()}, {"fc": {"mean": 0.5}})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_record(
+        ...         Path(folder), Record(3, 120, "fit", "val", ["fc"], [], np.zeros(0, int), {"mine": found})
+        ...     )
+        ...     load_record(path).findings["mine"]["fc"]["mean"].item()
+        0.5
     """
     try:
         return _read(path)

@@ -123,8 +123,8 @@ def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
         groups: By name the replicate runs (other seeds), at least two of each.
 
     Returns:
-        A comparison for every group but the first: Welch's test of the runs' mean separations, in the layers, epochs
-        and classes that all runs of the two groups share; without a shared epoch in the last record of each run.
+        A comparison for every group but the first, by Welch's test of the runs' mean separations, in the layers,
+        epochs and classes that all runs of the two groups share; without a shared epoch in the last record of each run.
 
     Raises:
         ValueError: If there are fewer than two groups, a group has fewer than two runs, or they share no layer or no

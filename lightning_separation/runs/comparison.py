@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..comparison import ASSUMES
+from ..notebook import as_html
 from .run import Moment
+from .summary import comparison_line, comparison_table
 
 if TYPE_CHECKING:
     import pandas
@@ -65,9 +67,11 @@ class Comparison:
     notes: list[str]
 
     def __repr__(self) -> str:
-        return (
-            f"Comparison({self.title!r}: {len(self.layers)} layers at {len(self.moments)} epochs, test={self.test!r})"
-        )
+        return f"Comparison({comparison_line(self)})"
+
+    def _repr_html_(self) -> str:
+        notes = [*self.notes, *([self.assumes] if self.rows else [])]
+        return as_html("Comparison", comparison_line(self), comparison_table(self), notes)
 
     @property
     def assumes(self) -> str:

@@ -9,31 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..notebook import as_html
 from ..records import Record, save_record, save_run_info
 from ..records.record import tidy_table
 from ..records.storage import RUN_FILE
+from .moments import BEFORE as BEFORE
+from .moments import Moment as Moment
+from .moments import named as named
+from .summary import run_line, run_notes, run_table
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
     from .comparison import Comparison, Test
-
-BEFORE = "before"
-"""What the moment before training is called; the others are epochs."""
-
-Moment = int | str
-"""An epoch, or ``"before"`` training."""
-
-
-def named(moment: Moment) -> str:
-    """A moment in a sentence.
-
-    Example:
-        >>> named("before"), named(3)
-        ('before training', 'epoch 3')
-    """
-    return "before training" if moment == BEFORE else f"epoch {moment}"
 
 
 def titled(run: Run, what: str) -> str:
@@ -58,9 +47,10 @@ class Run:
     train: Run | None = None
 
     def __repr__(self) -> str:
-        when = f", epochs {self.epochs[0]} to {self.epochs[-1]}" if self.records else ""
-        train = f", {len(self.train.records)} of the training data" if self.train else ""
-        return f"Run({self.name!r}: {len(self.records)} records{when}{train}; {len(self.layers)} layers)"
+        return f"Run({run_line(self)})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Run", run_line(self), run_table(self), run_notes(self), self.info.get("settings"))
 
     @property
     def epochs(self) -> list[int]:
