@@ -62,7 +62,7 @@ def analyze(
 
     Raises:
         ValueError: For impossible settings or an unknown layer.
-        NothingCapturedError: If the loader is empty, or ``max_memory`` too small for what it gives.
+        RuntimeError: If the loader is empty, or ``max_memory`` too small for what it gives.
 
     Example:
         >>> import torch

@@ -32,8 +32,8 @@ def mantel_test(x: ArrayLike, y: ArrayLike, *, permutations: int = 999, seed: in
         seed: Of the random orders.
 
     Returns:
-        ``correlation`` of the ranks of all pairs, and ``p_value``, one-sided for a positive one: (orders with a
-        correlation at least as large + 1) / (permutations + 1), or their share of all orders.
+        ``correlation`` of the ranks of all pairs, and ``p_value``, one-sided for a positive one, that is
+        (orders with a correlation at least as large + 1) / (permutations + 1), or their share of all orders.
 
     Raises:
         ValueError: For shapes other than one [K, K], fewer than 3 classes with values, or NaN for some pairs of a class

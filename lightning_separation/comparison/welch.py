@@ -19,8 +19,8 @@ def welch_difference(x: ArrayLike, y: ArrayLike) -> Difference:
         y: ``[m]``, the same of the second group.
 
     Returns:
-        The difference, 0-dim each. Two constant groups: p = 1 if they are equal up to 1e-12, else 0, which says little:
-        they have no spread to test by.
+        The difference, 0-dim each. Of two constant groups p = 1 if they are equal up to 1e-12, else 0, which says
+        little, as they have no spread to test by.
 
     Raises:
         ValueError: For fewer than 2 runs in a group, what is not one number a run, or NaN or infinite values.

@@ -23,7 +23,7 @@ def correlated_features(x: Tensor, threshold: float = 0.9) -> list[list[int]]:
         threshold: From 0 to less than 1.
 
     Returns:
-        Every column in exactly one group: ascending in a group, groups by their first column. Columns that are
+        Every column in exactly one group; ascending in a group, groups by their first column. Columns that are
         constant, or hold NaN or infinite values, stand alone.
 
     Raises:

@@ -52,9 +52,9 @@ def friedman_rafsky(
             edges of the earlier ones. R is the mean over them.
 
     Returns:
-        ``classes [K]`` ascending and, each ``[K, K]`` float64 on the features' device: ``cross_edges`` (R),
-        ``divergence`` (D), ``expected`` and ``variance`` of R, ``z`` and one-sided ``p_value``. Diagonals are 0, those
-        of ``p_value`` 1. With N < 4 the variance, z and p are NaN; with fewer than two distinct rows 0, 0 and 1.
+        ``classes [K]``, ascending, and ``cross_edges`` (R), ``divergence`` (D), ``expected`` and ``variance`` of R,
+        ``z`` and one-sided ``p_value``, each ``[K, K]`` float64 on the features' device. Diagonals are 0, those of
+        ``p_value`` 1. With N < 4 the variance, z and p are NaN; with fewer than two distinct rows 0, 0 and 1.
 
     Raises:
         ValueError: For NaN or infinite features, lengths that differ, a target that is not integer, an unknown

@@ -100,7 +100,18 @@ def conditional_entropy(
 ) -> Tensor:
     """What remains unknown of every unit of x once a unit of y is known, H(x | y) = H(x, y) - H(y), in nats.
 
-    Args, results and errors are those of :func:`joint_entropy`; it is never negative.
+    Args:
+        x: ``[N, U]`` or ``[N]``, real.
+        y: ``[N, V]`` or ``[N]``, the same samples.
+        bins: As in :func:`joint_entropy`.
+        edges: As in :func:`joint_entropy`.
+        correction: ``"miller-madow"`` corrects both entropies, as in :func:`joint_entropy` and :func:`entropy`.
+
+    Returns:
+        ``[U, V]`` float64 on the device of x, never negative; NaN for a unit with NaN or infinite values.
+
+    Raises:
+        ValueError: As :func:`joint_entropy`.
 
     Example:
         >>> import torch

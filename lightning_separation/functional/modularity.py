@@ -44,8 +44,8 @@ def modularity(
         generator: Of the shuffles; None: torch's global one.
 
     Returns:
-        ``value``, the mean and (population) standard deviation of the null, and ``p_value``, one-sided: (partitions
-        with Q at least as large + 1) / (num_permutations + 1). On the device of weights.
+        ``value``, the mean and (population) standard deviation of the null, and ``p_value``, one-sided, that is
+        (partitions with Q at least as large + 1) / (num_permutations + 1). On the device of weights.
 
     Raises:
         ValueError: For weights that are not square, finite and symmetric (up to rounding of float32), modules that do
@@ -90,7 +90,7 @@ def find_modules(weights: Tensor, *, resolution: float = 1.0, seed: int = 0) -> 
         seed: Of the order in which units are tried; equal seeds give equal modules.
 
     Returns:
-        ``[U]`` int64 on the device of weights: module of every unit, 0 for the largest, those of one size in the order
+        ``[U]`` int64 on the device of weights; module of every unit, 0 for the largest, those of one size in the order
         of their first units. A unit without any weight is a module of its own: no module could gain or lose by it.
 
     Raises:

@@ -36,7 +36,7 @@ def weight_contributions(weight: Tensor, features: Tensor, target: Tensor) -> We
         target: ``[N]`` integers, K classes.
 
     Returns:
-        On the device of ``features``:
+        Four tensors on the device of ``features``.
 
         - ``difference [V, K]``: standardised difference of each unit.
         - ``source_difference [U, K]``: the same of the units before the layer.

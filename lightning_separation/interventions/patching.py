@@ -137,17 +137,17 @@ def ablate(
 ) -> Iterator[None]:
     """Replaces activations of units by something that says nothing about the sample, at every call of their layers.
 
-    Units are channels for convolutional outputs ``[N, C, ...]``, the last axis for ``[N, D]`` and ``[N, T, D]``; see
-    :func:`layer_unit_axis`. An output ``[N]`` is one unit. Several layers are ablated at once, each on what it is given
-    then.
+    Units are channels for convolutional outputs ``[N, C, ...]``, the last axis for ``[N, D]`` and ``[N, T, D]``. An
+    output ``[N]`` is one unit. Several layers are ablated at once, each on what it is given then.
 
     Args:
         network: Any module.
         units: By names of ``network.named_modules()`` which units: numbers, a bool for each unit, a slice, one number,
             or None (or ``...``) for all.
         value: ``"zero"``; ``"mean"``: the unit's mean over the batch and all positions; ``"resample"``: what another
-            sample of the batch, drawn at random, has there, the same sample for all units; or a tensor: as
-            :func:`replacement` takes it, by unit, or ``[units chosen]``, in the order in which they are given.
+            sample of the batch, drawn at random, has there, the same sample for all units; a number; or a tensor:
+            ``[U]``, a number for each unit, one of the output's own shape, or ``[units chosen]``, in the order in which
+            they are given.
         reference: Activations ``[N_ref, ...]`` of the layer, or by layer, to take means or samples of instead of the
             batch's.
         generator: For ``"resample"``; None: one with seed 0 at each call, so batches of one size are resampled alike.

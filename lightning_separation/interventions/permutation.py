@@ -109,8 +109,24 @@ def permutation_effects(
 ) -> PermutationEffects:
     """All that changes when a feature of the input is shuffled among the samples.
 
-    Arguments and errors are those of :func:`permutation_importance`. An output is a column of ``[N, K]``, a channel of
-    ``[N, C, H, W]``, the last axis of ``[N, T, K]``.
+    An output is a column of ``[N, K]``, a channel of ``[N, C, H, W]``, the last axis of ``[N, T, K]``.
+
+    Args:
+        network: Any module.
+        inputs: As in :func:`permutation_importance`.
+        target: As in :func:`permutation_importance`.
+        repeats: How often each feature is permuted.
+        loss: As in :func:`permutation_importance`.
+        groups: Features to permute together; None: each on its own.
+        argument: Which of several inputs; None: the first tensor.
+        axis: That of the features in the input; None: as in :func:`permutation_importance`.
+        generator: For the permutations; None: one with seed 0.
+
+    Returns:
+        The changes of the loss, the accuracy and the outputs.
+
+    Raises:
+        ValueError: As :func:`permutation_importance`.
 
     Example:
         >>> network = nn.Linear(2, 2, bias=False)

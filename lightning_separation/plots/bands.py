@@ -46,7 +46,7 @@ def separation_bands(
         value: What the values are, for the y axis.
 
     Returns:
-        A figure without a canvas: the lines are in its first axes, one for each curve, in order.
+        A figure without a canvas; the lines are in its first axes, one for each curve, in order.
 
     Raises:
         ValueError: If there is no curve or no layer, or there are more than six curves.

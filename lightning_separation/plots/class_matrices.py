@@ -39,7 +39,7 @@ def class_matrices(
         title: Title of the figure.
 
     Returns:
-        A figure without a canvas: its first axes, whose unit is the pixel, hold an image for each layer; its second
+        A figure without a canvas; its first axes, whose unit is the pixel, hold an image for each layer; its second
         are the colour scale.
 
     Raises:

@@ -34,7 +34,7 @@ def confusion_matrix(confusion: NDArray[np.number], class_names: Sequence[str], 
         title: Title of the figure.
 
     Returns:
-        A figure without a canvas: its first axes are the matrix, its second the colour scale.
+        A figure without a canvas; its first axes are the matrix, its second the colour scale.
 
     Raises:
         ValueError: If ``confusion`` is not ``[K, K]`` with at least one class, or a number is negative or not finite.

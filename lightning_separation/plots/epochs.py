@@ -46,7 +46,7 @@ def layers_by_epochs(
         title: Title of the figure.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmap, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmap, its second the colour scale.
 
     Raises:
         ValueError: If ``values`` is not ``[E, L]`` with at least one epoch and layer.
@@ -90,7 +90,7 @@ def difference_heatmap(
             Figures to be compared by eye need the same.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmap, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmap, its second the colour scale.
 
     Raises:
         ValueError: If ``effect`` is not ``[E, L]`` with at least one epoch and layer, ``significant`` has another
@@ -149,7 +149,7 @@ def correlation_heatmap(
         title: Title of the figure.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmap, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmap, its second the colour scale.
 
     Raises:
         ValueError: If ``values`` is not ``[E, L]`` with at least one epoch and layer, or beyond -1 and 1.

@@ -54,7 +54,7 @@ def feature_matrix(
         most_columns: So many columns are shown at most.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmap and the bars, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmap and the bars, its second the colour scale.
 
     Raises:
         ValueError: If ``values`` is not ``[F, C]`` with at least one of each, bars are not ``[F]``, or

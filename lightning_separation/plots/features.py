@@ -46,7 +46,7 @@ def feature_heatmap(
         limit: Where the scale ends on both sides, if not at the largest value.
 
     Returns:
-        A figure without a canvas: its first axes hold one image for each panel, its second the colour scale.
+        A figure without a canvas; its first axes hold one image for each panel, its second the colour scale.
 
     Raises:
         ValueError: If there is no panel, feature or class, a panel is not ``[K, F]``, or ``most_features`` or

@@ -46,7 +46,7 @@ def separation_heatmap(
         title: Title of the figure.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmap, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmap, its second the colour scale.
 
     Raises:
         ValueError: If there is no layer, a matrix is not ``[K, K]``, there are fewer than two classes, or
@@ -104,7 +104,7 @@ def separation_depth(
             it; layers can be missing, NaN means none.
 
     Returns:
-        A figure without a canvas: the lines are in its first axes, one for each epoch, in order.
+        A figure without a canvas; the lines are in its first axes, one for each epoch, in order.
 
     Raises:
         ValueError: If there is no epoch or no layer, or the band has another one.

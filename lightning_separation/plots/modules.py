@@ -47,7 +47,7 @@ def module_matrix(
         percentile: Where the colours end, above 0 up to 100.
 
     Returns:
-        A figure without a canvas: its first axes are the matrix, its second the colour scale.
+        A figure without a canvas; its first axes are the matrix, its second the colour scale.
 
     Raises:
         ValueError: If there is no unit, ``weight`` is not ``[E, E]`` or ``module`` not ``[E]``, or ``percentile`` is

@@ -42,7 +42,7 @@ def follower_heatmap(
         signed: Whether they can be below zero; otherwise the colour scale begins there.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmaps, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmaps, its second the colour scale.
 
     Raises:
         ValueError: If there is no panel, layer or follower, the panels' layers differ, or a layer behind is unknown.

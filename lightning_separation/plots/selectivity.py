@@ -48,7 +48,7 @@ def selectivity_heatmap(
         title: Title of the figure.
 
     Returns:
-        A figure without a canvas: its first axes are the heatmap, its second the colour scale.
+        A figure without a canvas; its first axes are the heatmap, its second the colour scale.
 
     Raises:
         ValueError: If ``active_fraction`` is not ``[U, K]`` with at least one unit and class, or not between 0 and 1,

@@ -107,7 +107,7 @@ def joined(parts: Sequence[Findings], layers: Sequence[str]) -> Findings:
         Findings with all quantities, axes and labels of the parts.
 
     Raises:
-        ValueError: If the parts do not agree on the axes of a quantity.
+        ValueError: If the parts have different numbers of axes for one quantity.
 
     Example:
         >>> first, second = (Findings({"mean": ()}, {layer: {"mean": 1}}) for layer in ("fc2", "fc1"))

@@ -178,7 +178,7 @@ def load_record(path: Path) -> Record:
         path: The file.
 
     Returns:
-        A record that is equal to the one written.
+        The record as it was written.
 
     Raises:
         NewerSchemaError: If a newer version of the package wrote it.

@@ -129,6 +129,15 @@ def compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
     Raises:
         ValueError: If there are fewer than two groups, a group has fewer than two runs, or they share no layer or no
             two classes.
+
+    Example:
+        >>> def run(separation):  # two classes, one epoch, one layer
+        ...     found = Findings({"divergence": ("pair",)}, {"fc": {"divergence": [[0, separation], [separation, 0]]}})
+        ...     return Run([Record(0, 9, "fit", "val", ["fc"], ["a", "b"], np.full(2, 50), {"henze_penrose": found})])
+        >>> groups = {"plain": [run(0.70), run(0.72)], "augmented": [run(0.80), run(0.84)]}
+        >>> row = compare_groups(groups)[0].rows[0]
+        >>> print(f"{row.effect:.2f} from {row.low:.2f} to {row.high:.2f}, p = {row.p_value:.3f}")
+        0.11 from -0.03 to 0.25, p = 0.069
     """
     if len(groups) < 2:
         raise ValueError(f"two groups or more are needed, not {len(groups)}")

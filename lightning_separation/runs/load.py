@@ -19,10 +19,21 @@ def find_runs(path: str | Path) -> list[Path]:
     Args:
         path: A folder of records, a version folder, a log directory, or a file of records.
 
+    Returns:
+        Folders with a ``run.json``, for :func:`load_run`.
+
     Raises:
         FileNotFoundError: If there is no such path, or no ``run.json`` below it.
         NotARecordError: If those below it are broken, or another program's.
         OSError: If those below it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as logs:
+        ...     for seed in range(2):
+        ...         _ = Run([]).save(f"{logs}/seed_{seed}/separation")
+        ...     [folder.parent.name for folder in find_runs(logs)]
+        ['seed_0', 'seed_1']
     """
     path = Path(path)
     if not os.path.exists(path):  # also text that can be no path, where Path.exists raises
@@ -59,6 +70,15 @@ def load_run(path: str | Path) -> Run:
         NotARecordError: If ``run.json`` is broken; a ``ValueError``.
         NewerSchemaError: If a newer version of the package wrote one of the files; a ``ValueError``.
         ValueError: If there are the records of several runs or monitors (they are listed).
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> records = [Record(epoch, 10, "fit", "val", ["fc"], [], np.zeros(0, int), {}) for epoch in range(3)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = load_run(Run(records).save(folder))
+        >>> run.epochs
+        [0, 1, 2]
     """
     folders = find_runs(path)
     if len(folders) > 1:
