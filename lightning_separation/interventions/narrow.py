@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_iter, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .suffix import Suffix
 from .tape import Op, Ref
@@ -165,7 +165,7 @@ class _Step:
     def only_input(self, position: int) -> bool:
         """Whether that argument, and no other, has changed."""
         changed = [
-            x for x in tree_iter((self.op.args, self.op.kwargs)) if isinstance(x, Ref) and x.value in self.narrow
+            x for x in tree_leaves((self.op.args, self.op.kwargs)) if isinstance(x, Ref) and x.value in self.narrow
         ]
         return self.op.args[position] == Ref(self.first) and len(changed) == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_iter, tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .tape import Op, Ref, Tape
 
@@ -89,7 +89,7 @@ class Suffix:
             args, kwargs = self._arguments(op, values)
             function = op.vectorized if self._many and op.vectorized is not None else op.function
             out = function(*args, **kwargs)
-            made = [out] if isinstance(out, Tensor) else [x for x in tree_iter(out) if isinstance(x, Tensor)]
+            made = [out] if isinstance(out, Tensor) else [x for x in tree_leaves(out) if isinstance(x, Tensor)]
             for number, tensor in zip(op.outputs, made, strict=True):
                 values[number] = edit(tensor) if edit is not None and number in self.marks else tensor
             for number in self._done.get(id(op), ()):
@@ -182,7 +182,7 @@ class Suffix:
 
 
 def _refs(op: Op) -> list[Ref]:
-    return [x for x in tree_iter((op.args, op.kwargs)) if isinstance(x, Ref)]
+    return [x for x in tree_leaves((op.args, op.kwargs)) if isinstance(x, Ref)]
 
 
 def _done_after(ops: Sequence[Op], kept: Sequence[int]) -> dict[int, list[int]]:

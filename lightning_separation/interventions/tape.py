@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .folding import folded
 
@@ -132,7 +132,7 @@ class Tape:
         random = not all(torch.equal(a, b) for a, b in zip(state, _random_state() if draws else [], strict=True))
 
         function: Callable[..., Any] = func
-        made = [x for x in tree_iter(out) if isinstance(x, Tensor)]
+        made = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
         if any(x.is_nested or x.layout != torch.strided for x in made):
             self.obstacle = f"{func} makes a tensor that is not dense"
             return out
@@ -149,7 +149,7 @@ class Tape:
             function = _view(func)  # what is computed anew may lie in memory in another order
         elif name == "as_strided":
             function, obstacle = _strided(func, args[0])
-        inputs = tuple(dict.fromkeys(x.value for x in tree_iter(refs) if isinstance(x, Ref)))
+        inputs = tuple(dict.fromkeys(x.value for x in tree_leaves(refs) if isinstance(x, Ref)))
         if name in _BY_SHAPE or (name in _FILLS and changed and len(inputs) == 1):
             inputs, obstacle = (), ""
         outputs = tuple(self._put(tensor) for tensor in made)
@@ -278,7 +278,7 @@ def _changed_in_place(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             given = args[place] if place < len(args) else kwargs.get(argument.name)
-            changed += [x for x in tree_iter(given) if isinstance(x, Tensor)]
+            changed += [x for x in tree_leaves(given) if isinstance(x, Tensor)]
     return changed
 
 
@@ -345,7 +345,7 @@ def _obstacle(func: Any, args: Sequence[Any], random: bool) -> str:
         return f"{func} draws random numbers"
     if torch.Tag.data_dependent_output in tags:
         return f"its code reads values ({func})"
-    masks = tree_iter(args[1]) if func.overloadpacket is torch.ops.aten.index and len(args) > 1 else ()
+    masks = tree_leaves(args[1]) if func.overloadpacket is torch.ops.aten.index and len(args) > 1 else ()
     by_mask = any(isinstance(x, Tensor) and x.dtype in (torch.bool, torch.uint8) for x in masks)
     if by_mask or (torch.Tag.dynamic_output_shape in tags and func.overloadpacket is not torch.ops.aten.index):
         return f"shapes depend on values ({func})"
