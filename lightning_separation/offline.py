@@ -51,7 +51,7 @@ def analyze(
             computes something.
         samples_per_class: At most so many samples of each class, the first that come.
         max_samples: At most so many where there are no classes.
-        target_fn: Gets the classes out of a batch; see :class:`SeparationMonitor`.
+        target_fn: Gets the classes out of a batch; see :class:`~lightning_separation.SeparationMonitor`.
         class_names: Names of classes 0, 1, ..., or a mapping from their numbers, which may have gaps.
         pooling: ``"mean"`` or ``"max"``, for layers whose rows differ in length.
         max_memory: For held activations and the work on them.

@@ -31,7 +31,21 @@ _MOST_INPUTS = 2  # that are known again: of the validation data and of the trai
 
 @runtime_checkable
 class Analysis(Protocol):
-    """What a monitor can compute. A user's own class needs no base, only these."""
+    """What a monitor can compute. A user's own class needs no base, only these.
+
+    Example:
+        >>> from lightning_separation import analyze
+        >>> class Spread:
+        ...     name = "spread"
+        ...     needs_classes = False
+        ...     def compute(self, snapshot):
+        ...         found = {layer: {"spread": snapshot.units(layer).std(0)} for layer in snapshot.layers}
+        ...         return Findings({"spread": ("unit",)}, found)
+        >>> data = torch.utils.data.TensorDataset(torch.tensor([[1.0], [2.0], [3.0]]))
+        >>> record = analyze(torch.nn.Identity(), torch.utils.data.DataLoader(data), [Spread()])
+        >>> record.findings["spread"]["input"]["spread"]
+        array([1.], dtype=float32)
+    """
 
     @property
     def name(self) -> str:
@@ -42,7 +56,17 @@ class Analysis(Protocol):
         """Whether it is left out where samples have no classes."""
 
     def compute(self, snapshot: Snapshot) -> Findings:
-        """Find what there is to find in a snapshot."""
+        """Find what there is to find in a snapshot.
+
+        Args:
+            snapshot: Activations of the sample by layer.
+
+        Returns:
+            Arrays by layer and quantity; they become ``record.findings[analysis.name]``.
+
+        Raises:
+            Exception: If it cannot; the monitor reports it, and the other analyses are made.
+        """
 
 
 @runtime_checkable
@@ -204,6 +228,16 @@ class LayerAnalysis(LayerChoice, ABC):
     Args:
         layers: Names or glob patterns that narrow the monitor's; None: all of them.
         every_n_epochs: Narrows the monitor's schedule; None: each time.
+
+    Example:
+        >>> class Largest(LayerAnalysis):
+        ...     name = "largest"
+        ...     needs_classes = False
+        ...     axes = {"largest": ("unit",)}
+        ...     def measure(self, layer, snapshot):
+        ...         return {"largest": snapshot.units(layer).amax(0)}
+        >>> Largest(layers=["encoder.*"], every_n_epochs=5)
+        Largest(layers=['encoder.*'], every_n_epochs=5)
     """
 
     _of_input: OfInput = field(default_factory=OfInput, init=False, repr=False, compare=False)
@@ -222,11 +256,18 @@ class LayerAnalysis(LayerChoice, ABC):
     @property
     @abstractmethod
     def axes(self) -> Mapping[str, Sequence[str]]:
-        """Quantities and their axes; see :class:`Findings`."""
+        """Quantities and their axes; see :class:`~lightning_separation.records.Findings`."""
 
     @abstractmethod
     def measure(self, layer: str, snapshot: Snapshot) -> Mapping[str, Any]:
         """The quantities of one layer.
+
+        Args:
+            layer: Its name.
+            snapshot: With its activations, ``snapshot.activations(layer)`` or ``snapshot.units(layer)``.
+
+        Returns:
+            An array, a number or a tensor on the CPU for each of the quantities in ``axes``.
 
         Raises:
             ValueError: If the layer cannot be measured; the message says why.

@@ -27,21 +27,6 @@ _MOST_BYTES = 2**26  # of an input that is worth a checksum
 class Snapshot:
     """Activations of the sample by layer. Layers that are not held are computed again, some at a time.
 
-    Args:
-        recorder: After the pass, detached.
-        labels: ``[N]`` integer classes of the rows; None without classes.
-        class_names: Name of every class that occurs in ``labels``, ascending.
-        forward_context: In what the network is run again (the Trainer's autocast).
-        report: Told of what is left out, and why.
-        explicit: Whether the user named the layers: then one that does not run is trouble.
-        seed: Of what analyses draw at random.
-        progress: Where long work shows how far it is; None: nowhere.
-        no_classes: Why there are no classes.
-        values: ``[N, ...]`` what the network is to predict, where that is no class.
-        positions: ``[N]`` int64, where the loader has each sample.
-        split: Which data the sample is from.
-        processes: All of which have this snapshot.
-
     Attributes:
         layers: In order of execution; the network's input first.
         target: ``[N]`` int64 position of each row's class in ``class_names``; None without classes.
@@ -80,6 +65,23 @@ class Snapshot:
         split: str = "val",
         processes: Processes | None = None,
     ) -> None:
+        """Take over what a pass left.
+
+        Args:
+            recorder: After the pass, detached.
+            labels: ``[N]`` integer classes of the rows; None without classes.
+            class_names: Name of every class that occurs in ``labels``, ascending.
+            forward_context: In what the network is run again (the Trainer's autocast).
+            report: Told of what is left out, and why.
+            explicit: Whether the user named the layers: then one that does not run is trouble.
+            seed: Of what analyses draw at random.
+            progress: Where long work shows how far it is; None: nowhere.
+            no_classes: Why there are no classes.
+            values: ``[N, ...]`` what the network is to predict, where that is no class.
+            positions: ``[N]`` int64, where the loader has each sample.
+            split: Which data the sample is from.
+            processes: All of which have this snapshot.
+        """
         self.split = split
         self.positions = torch.arange(recorder.num_rows) if positions is None else positions
         self.indexed = False

@@ -33,7 +33,8 @@ class HenzePenroseDivergence(SampleBuffer):
     with one class only NaN (``[1, 1]`` zero for ``"none"``) and a warning.
 
     Raises:
-        ValueError: For impossible settings, or features that :func:`lightning_separation.functional.henze_penrose_divergence` refuses (NaN, inf).
+        ValueError: For impossible settings, or features that
+            :func:`lightning_separation.functional.henze_penrose_divergence` refuses (NaN, inf).
 
     Example:
         >>> import torch
