@@ -189,7 +189,9 @@ def ablate(
 
 @contextmanager
 def remove_direction(network: nn.Module, layer: str, direction: Numbers) -> Iterator[None]:
-    """Takes a direction out of a layer's activations, at every call and position: ``h - (h . v) v``.
+    """Takes a direction out of a layer's activations, at every call and position.
+
+    Activations h become ``h - (h . v) v``.
 
     Args:
         network: Any module.
