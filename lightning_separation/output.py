@@ -16,7 +16,6 @@ from .progress import room_for_a_line
 from .records import Record, forget_fit, save_record, save_run_info
 from .settings import package_versions
 from .speech import is_heard, say
-from .speech import say
 
 
 class Output:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
+_NUMBER = re.compile(r"[+−]?\d+(\.\d+)?(e[+−]?\d+)?%?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -25,6 +28,24 @@ class Table:
         lines = [self.header, ["---"] * len(self.header), *self.rows]
         cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
         return "\n".join([self.caption, "", *cells] if self.caption else cells)
+
+    def to_csv(self) -> str:
+        r"""As CSV without the caption; numbers as programs read them, a dash as an empty cell.
+
+        Example:
+            >>> Table(["layer", "change"], [["fc", "−0.25"], ["fc, 2", "–"]]).to_csv()
+            'layer,change\nfc,-0.25\n"fc, 2",\n'
+        """
+        text = StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.header, *(map(_readable, row) for row in self.rows)])
+        return text.getvalue()
+
+
+def _readable(cell: str) -> str:
+    """A cell as programs read it: those that :func:`plain` makes have a minus sign and a dash of their own."""
+    if cell == "–":
+        return ""
+    return cell.replace("−", "-") if _NUMBER.fullmatch(cell) else cell
 
 
 def plain(value: Any, digits: str = ".3g") -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ..records import Record
-from ..records.storage import write_whole
 from . import (
     ablation,
     confusion,
@@ -32,6 +32,7 @@ from . import (
 from .adapters import Adapter, adapter_for
 from .dashboard import dashboard
 from .display import Display, History, prefixed
+from .files import Folder
 
 KINDS = ("scalars", "histograms", "figures", "tables", "dashboard")
 Memory = dict[int | str, dict[str, dict[str, dict[str, float]]]]
@@ -110,33 +111,61 @@ def emit(
     kinds: Collection[str],
     folder: Path | None,
     report: Callable[[str, str], None],
-) -> None:
-    """Give histograms, figures and tables to each logger that takes them.
+) -> set[str]:
+    """Give histograms, figures and tables to each logger that takes them, and to a folder what none takes.
+
+    Without any logger only figures go to the folder: the numbers of tables and histograms are in the records.
 
     Args:
         shown: What to show; its scalars are not logged here, nor is a dashboard of them laid out.
         loggers: The Trainer's.
         step: Where on the x axis.
         kinds: Which of ``KINDS``.
-        folder: Figures that no logger takes go there as PNG; None: nowhere.
-        report: Told of a logger that raises. The others go on.
+        folder: Where records are, with those files beside them; None: nowhere.
+        report: Told of a logger that raises, or the disk. The others go on.
+
+    Returns:
+        The kinds of what went to the folder.
     """
     adapters = [adapter_for(logger) for logger in loggers]
+    taken = {kind for adapter in adapters for kind in adapter.takes} & set(kinds)
     for kind, items in (("histograms", shown.histograms), ("tables", shown.tables)):
-        for tag, value in items.items() if kind in kinds else ():
+        for tag, value in items.items() if kind in taken else ():
             _give(adapters, kind, report, tag, value, step)
-    taken = any("figures" in adapter.takes for adapter in adapters)
-    figures = {**shown.figures, **shown.layer_figures}
-    for tag, draw in figures.items() if "figures" in kinds and (taken or folder) else ():
+    for tag, draw in {**shown.figures, **shown.layer_figures}.items() if "figures" in taken else ():
         try:
             figure = draw()
-            if folder is not None and not taken:
-                write_whole(folder / f"{_file_name(tag)}-step={step:08d}.png", partial(figure.savefig, format="png"))
-        except Exception as error:  # neither must a figure, or the disk
+        except Exception as error:  # neither must a figure
             report("figures", f"not drawn: {error!r}")
-            continue
-        if taken:
+        else:
             _give(adapters, "figures", report, tag, figure, step)
+    left = {"figures", "tables", "histograms"} if adapters else {"figures"}
+    return set() if folder is None else _file(shown, folder, step, left & set(kinds) - taken, report)
+
+
+def _file(
+    shown: Display, folder: Path, step: int, kinds: Collection[str], report: Callable[[str, str], None]
+) -> set[str]:
+    """Save what is of these kinds in a folder; the kinds of what was saved."""
+    files = Folder(folder)
+    quantities: dict[str, dict[str, NDArray]] = {}
+    for tag, values in shown.histograms.items():
+        quantity, _, layer = tag.partition("/")
+        quantities.setdefault(quantity, {})[layer] = values
+    figures = {**shown.figures, **shown.layer_figures}
+    work = {
+        "histograms": [partial(files.histograms, quantity, layers, step) for quantity, layers in quantities.items()],
+        "tables": [partial(files.table, tag, table, step) for tag, table in shown.tables.items()],
+        "figures": [partial(files.figure, tag, draw, step) for tag, draw in figures.items()],
+    }
+    saved = set()
+    for kind, save in ((left, one) for left in work if left in kinds for one in work[left]):
+        try:
+            save()
+            saved.add(kind)
+        except Exception as error:  # nor must the disk
+            report(kind, f"not {'drawn' if kind == 'figures' else 'saved'}: {error!r}")
+    return saved
 
 
 def lay_out(loggers: Iterable[Any], scalars: Collection[str], name: str, report: Callable[[str, str], None]) -> None:
@@ -162,8 +191,3 @@ def _give(adapters: Iterable[Adapter], kind: str, report: Callable[[str, str], N
                 getattr(adapter, kind)(*what)
             except Exception as error:  # a logger must not end a training run
                 report(type(adapter.logger).__name__, f"it did not take {kind}: {error!r}")
-
-
-def _file_name(tag: str) -> str:
-    """A figure's tag as the beginning of a file's name."""
-    return re.sub(r'[<>:"/\\|?*]', "-", tag.replace("_figures/", "-"))

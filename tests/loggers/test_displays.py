@@ -6,7 +6,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_separation import SeparationMonitor
 from lightning_separation.analyses import Findings
 from lightning_separation.loggers import displays
-from lightning_separation.loggers.adapters import Adapter, TensorBoardAdapter, adapter_for
+from lightning_separation.loggers.adapters import Adapter, adapter_for
+from lightning_separation.loggers.adapters.tensorboard import TensorBoardAdapter
 from lightning_separation.records import Record
 from lightning_separation.tables import Table
 from tests.helpers import Classifier, blobs, loader, trainer

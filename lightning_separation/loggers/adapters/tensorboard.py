@@ -1,43 +1,22 @@
-"""How each logger takes histograms, figures, tables and charts. Scalars go through LightningModule's own ``log``."""
+"""TensorBoard."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import Table
-from .dashboard import Layout, is_ours, with_more
+from ...tables import Table
+from ..dashboard import Layout, is_ours, with_more
+from .base import Adapter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 _FINEST_BIN, _MOST_BINS = 0.02, 100
-
-
-class Adapter:
-    """Takes nothing; a subclass overrides what its logger can take and names it in ``takes``."""
-
-    takes: frozenset[str] = frozenset()
-
-    def __init__(self, logger: Any) -> None:
-        self.logger = logger
-
-    def histograms(self, tag: str, values: NDArray, step: int) -> None:
-        """Log the distribution of ``values``."""
-
-    def figures(self, tag: str, figure: Figure, step: int) -> None:
-        """Log a figure."""
-
-    def tables(self, tag: str, table: Table, step: int) -> None:
-        """Log a table."""
-
-    def dashboard(self, layout: Layout) -> None:
-        """Lay out charts of scalars, beside those laid out before by this package; where the user did, nothing."""
 
 
 class TensorBoardAdapter(Adapter):
@@ -106,12 +85,3 @@ def _records(path: str) -> Iterator[bytes]:
             if len(record := file.read(length)) == length:
                 yield record
             file.read(4)  # checksum of the event
-
-
-_ADAPTERS: dict[str, type[Adapter]] = {"TensorBoardLogger": TensorBoardAdapter}
-
-
-def adapter_for(logger: Any) -> Adapter:
-    """The adapter of a logger's class or its nearest base, by name: the same classes exist in two packages."""
-    names = (cls.__name__ for cls in type(logger).__mro__)
-    return next((_ADAPTERS[name] for name in names if name in _ADAPTERS), Adapter)(logger)
