@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     Network: TypeAlias = str | nn.Module
 else:
     Network = str  # a command line can give no module of the network, and would offer every class of torch
+_OF_LIGHTNING = ("log", "log_dict")  # methods of the module, given to every callback
+_OF_A_LOOP = ("_capture", "_compiled_step", "_preview")  # with hooks
 _CHOICE = ("samples_per_class", "max_samples", "dataloader_idx")  # settings that choose the samples
 _TOLD = ("layers", "every_n_epochs", "epochs", *_CHOICE, "splits", "pooling", "max_memory", "seed")  # in run.json
 
@@ -116,7 +118,7 @@ class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
     Raises:
         ValueError: For impossible settings at once; for an unknown layer or network, epochs that are never validated,
             or two monitors of one name when the Trainer sets up.
-        MonitorError: With ``on_error="raise"``, for trouble while it runs.
+        RuntimeError: With ``on_error="raise"``, for trouble while it runs.
 
     Example:
         >>> from pytorch_lightning import Trainer
@@ -186,6 +188,11 @@ class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
         self._processes = Processes()
         self._output = Output(name, self.splits, self.emit, self.save, self._report)
         self._trained: tuple[int, int] | None = None  # of the checkpoint that is validated: epoch and step
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what belongs to a Trainer that runs: a copy, here or in another process, watches nothing yet."""
+        kept = {name: value for name, value in vars(self).items() if name not in _OF_LIGHTNING}
+        return kept | dict.fromkeys(_OF_A_LOOP)
 
     # The Trainer's life cycle
 

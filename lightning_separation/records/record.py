@@ -74,7 +74,7 @@ class Record:
 
     @property
     def label(self) -> int | str:
-        """What a curve of this record is called: the epoch of a fit, else the stage."""
+        """The epoch of a fit, else the stage; so a curve calls its record."""
         if self.stage == "fit":
             return self.epoch
         return "before training" if self.stage == "validate" and self.step == 0 else f"{self.stage}, epoch {self.epoch}"

@@ -235,7 +235,7 @@ class Run:
         return label_suspects(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the records as a monitor does: for runs made of :func:`analyze` and checkpoints.
+        """Write the records as a monitor does: for runs made of :func:`~lightning_separation.analyze` and checkpoints.
 
         Args:
             folder: Is made if it is not there.
@@ -256,7 +256,7 @@ class Run:
         return folder
 
     def to_pandas(self) -> pandas.DataFrame:
-        """All records as one tidy table, those of the training data too; see :meth:`Record.to_pandas`."""
+        """All records as one tidy table, those of the training data too; see :meth:`.Record.to_pandas`."""
         return tidy_table([*self.records, *(self.train.records if self.train else [])])
 
     def plot(self, quantity: str = "separation", analysis: str = "henze_penrose", *, kind: str = "depth") -> Figure:
