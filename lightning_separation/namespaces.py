@@ -18,7 +18,7 @@ def _other_callback() -> Any:
     """``lightning.pytorch.Callback``; where it cannot be had, what any class has as its base."""
     import pytorch_lightning  # noqa: F401  # the user may have imported neither
 
-    first = next(package for package in sys.modules if package in _NAMES)
+    first = next(package for package, loaded in sys.modules.items() if loaded and package in _NAMES)
     try:
         from lightning.pytorch import Callback
     except Exception:  # an install that is broken, however that is, must not break the other's

@@ -48,6 +48,10 @@ class Reports:
         else:
             self._tell(subject, reason, harmless, sys.exc_info()[1])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without errors, which may hold anything, with their frames."""
+        return vars(self) | {"_causes": {}}
+
     def forget(self) -> None:
         """What was said before is said again."""
         self._said.clear()

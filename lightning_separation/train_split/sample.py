@@ -94,6 +94,11 @@ class TrainingSample:
         """What a checkpoint needs to find the same samples again."""
         return {"indices": self.indices, "labels": self.labels}
 
+    __getstate__ = state_dict  # a copy reads them anew: the dataset may be large, or bound to this process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the choice of an earlier run."""
         self.__init__()  # type: ignore[misc]
