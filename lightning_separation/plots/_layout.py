@@ -113,6 +113,7 @@ def spread(places: Sequence[float] | NDArray[Any], gap: float, low: float, high:
 def new_figure(width: float, height: float) -> Figure:
     """An empty white figure of so many pixels, which a notebook shows without pyplot."""
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure.patch.set_in_layout(True)  # bbox_inches="tight", as pyplot in a notebook has it, does not see our texts
     # On the figure, not in a class: loggers know figures by their class's full name.
     figure._repr_png_ = partial(_as_png, figure)  # type: ignore[attr-defined]
     return figure
