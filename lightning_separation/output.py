@@ -57,9 +57,11 @@ class Output:
             presenter.begin(known, fresh=fresh)
 
     def open(self, trainer: Trainer, dirpath: str | Path | None) -> None:
-        """Find the folder for the records to come, in the Trainer's log directory or another; all processes do this."""
-        base = None if trainer.fast_dev_run else dirpath or trainer.log_dir  # type: ignore[attr-defined]
-        self._folder = None if base is None else Path(base) / self._name
+        """Find the folder for the records to come, in the run's or another; all processes do this."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._folder = None
+        else:
+            self._folder = Path(dirpath or _run_folder(trainer)) / self._name
 
     def show(
         self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record], processes: Processes
@@ -169,3 +171,13 @@ class Output:
             "settings": dict(settings),
             "versions": package_versions(),
         }
+
+
+def _run_folder(trainer: Trainer) -> Path:
+    """The log directory of the first logger; where it has none of this run alone, the place of its checkpoints."""
+    logger = trainer.logger
+    if logger is None or logger.log_dir:
+        return Path(trainer.log_dir or trainer.default_root_dir)
+    # Trainer.log_dir is then one folder for all runs, as of W&B, or none, as of MLflow with a database.
+    parts = (logger.save_dir or trainer.default_root_dir, logger.name, logger.version)
+    return trainer.strategy.broadcast(Path(*(str(part) for part in parts if part is not None)))

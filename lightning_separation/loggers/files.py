@@ -41,6 +41,11 @@ def distinct(name: str, forbidden: re.Pattern[str] = _FORBIDDEN) -> str:
     return f"{clean[:_LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 
 
+def distinct_parts(tag: str, forbidden: re.Pattern[str] = _FORBIDDEN) -> list[str]:
+    """A tag's part before its first slash and the rest, each as a part of a path."""
+    return [distinct(part, forbidden) for part in tag.split("/", 1)]
+
+
 class Folder:
     """Keeps figures as PNG and tables and histograms as CSV; what is of the same step is replaced.
 
@@ -73,5 +78,5 @@ class Folder:
         write_whole(self._file(kind, tag, step, "csv"), lambda file: file.write(text.encode()))
 
     def _file(self, kind: str, tag: str, step: int, ending: str) -> Path:
-        parts = [distinct(part) for part in tag.replace(f"_{kind}/", "/").split("/", 1)]
-        return self._path / kind / f"{'-'.join(parts)}-step={step:08d}.{ending}"
+        stem = "-".join(distinct_parts(tag.replace(f"_{kind}/", "/")))
+        return self._path / kind / f"{stem}-step={step:08d}.{ending}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...tables import Table
 from ..bins import binned
-from ..files import distinct
+from ..files import distinct_parts
 from .base import Adapter
 
 if TYPE_CHECKING:
@@ -52,5 +52,4 @@ class MLflowAdapter(Adapter):
 
 
 def _path(tag: str, step: int, ending: str) -> str:
-    kind, _, rest = tag.partition("/")
-    return f"{distinct(kind, _FORBIDDEN)}/{distinct(rest, _FORBIDDEN)}/step={step:08d}.{ending}"
+    return "/".join([*distinct_parts(tag, _FORBIDDEN), f"step={step:08d}.{ending}"])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...tables import Table
 from ..bins import binned
+from ..files import distinct_parts
 from .base import Adapter
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ class WandbAdapter(Adapter):
 
     def figures(self, tag: str, figure: Figure, step: int) -> None:
         """Log a figure."""
-        self.logger.log_image(tag, [figure], step)
+        self.logger.log_image(_key(tag), [figure], step)
 
     def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
-        self.logger.log_table(tag, list(table.header), [list(row) for row in table.rows], step=step)
+        self.logger.log_table(_key(tag), list(table.header), [list(row) for row in table.rows], step=step)
+
+
+def _key(tag: str) -> str:
+    """A tag as W&B can make a file's name of it."""
+    return "/".join(distinct_parts(tag))
