@@ -6,9 +6,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from unittest import mock
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
@@ -24,9 +24,11 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
     spec = folder / "jupyter" / "kernels" / "here" / "kernel.json"
     spec.parent.mkdir(parents=True)
     spec.write_text(json.dumps(SPEC))
-    homes = {name: str(folder / "jupyter") for name in ("JUPYTER_PATH", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with mock.patch.dict(os.environ, {**homes, "IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": path}):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JUPYTER_PATH", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+            patch.setenv(name, str(folder / "jupyter"))
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         resources = {"metadata": {"path": str(folder)}}
         NotebookClient(notebook, kernel_name="here", timeout=300, resources=resources).execute()
 
