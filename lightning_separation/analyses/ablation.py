@@ -67,8 +67,15 @@ class Ablation(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> Ablation(screen=0.3).name
-        'ablation'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2, bias=False))
+        >>> network[0].weight.data, network[1].weight.data = torch.eye(2), torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [Ablation(objective="target")])
+        >>> record.findings["ablation"]["0"]["accuracy"]  # without the first unit half is wrong
+        array([-0.5,  0. ])
     """
 
     value: Named = "zero"

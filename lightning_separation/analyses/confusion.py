@@ -42,8 +42,16 @@ class Confusion(Analysis):
         ValueError: For impossible settings.
 
     Example:
-        >>> Confusion().name
-        'confusion'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2, bias=False))
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [Confusion()])
+        >>> record.findings["confusion"]["*"]["confusion"]
+        array([[20.,  0.],
+               [ 0., 20.]])
     """
 
     every_n_epochs: int | None = None

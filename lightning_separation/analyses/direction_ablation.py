@@ -62,8 +62,17 @@ class DirectionAblation(LayerAnalysis):
         ValueError: For impossible settings.
 
     Example:
-        >>> DirectionAblation(directions=["random", "search"], count=64).name
-        'direction_ablation'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2, bias=False))
+        >>> network[0].weight.data, network[1].weight.data = torch.eye(2), torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [DirectionAblation("class_means")])
+        >>> record.findings["direction_ablation"]["0"]["strongest"].round(2)
+        array([1., 0.])
+        >>> record.findings["direction_ablation"]["0"]["accuracy"]
+        array([-0.5])
     """
 
     directions: Kind | Sequence[Kind] | Mapping[str, Vectors] = "random"

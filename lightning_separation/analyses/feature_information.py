@@ -65,8 +65,16 @@ class FeatureInformation(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> FeatureInformation(feature_names=["age", "pulse"], layers="encoder.4").name
-        'feature_information'
+        >>> import torch
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2, bias=False))
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [FeatureInformation(feature_names=["age", "pulse"])])
+        >>> record.findings["feature_information"]["1"]["weight_magnitude"]
+        array([1., 0.])
     """
 
     bins: int = 10

@@ -70,8 +70,18 @@ class GroupAblation(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> GroupAblation(repeats=3).name
-        'group_ablation'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1).repeat(1, 2)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 2, bias=False))
+        >>> network[0].weight.data = torch.eye(4)  # units 0 and 2 tell the classes
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0, -4.0, 0.0], [4.0, 0.0, 4.0, 0.0]])
+        >>> record = analyze(network, loader, [GroupAblation(fraction=1.0, repeats=3)])
+        >>> record.findings["group_ablation"]["0"]["accuracy_without_significant"]
+        array([0.5, 0.5, 0.5])
+        >>> record.findings["group_ablation"]["0"]["accuracy_without_others"]
+        array([1., 1., 1.])
     """
 
     fraction: float = 0.9

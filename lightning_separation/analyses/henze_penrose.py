@@ -48,8 +48,13 @@ class HenzePenrose(LayerAnalysis):
         ValueError: For impossible settings.
 
     Example:
-        >>> HenzePenrose(distance="cosine").name
-        'henze_penrose'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.arange(20.0)[:, None]
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(20) // 10), batch_size=20)
+        >>> record = analyze(torch.nn.Identity(), loader, [HenzePenrose()])
+        >>> record.findings["henze_penrose"]["input"]["separation"].item()  # 1 edge joins them: 1 - 20 / (2 * 10 * 10)
+        0.9
     """
 
     distance: Distance = "euclidean"

@@ -56,8 +56,16 @@ class InputFeatures(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> InputFeatures(feature_names=["age", "pulse"]).name
-        'input_features'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2, bias=False))
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [InputFeatures(feature_names=["age", "pulse"])])
+        >>> record.findings["input_features"]["1"]["drive"].round(2)  # 4 for each of its standard deviations of 0.51
+        array([[-2.03,  0.  ],
+               [ 2.03,  0.  ]])
     """
 
     feature_names: Sequence[str] | None = None

@@ -42,8 +42,15 @@ class LabelSuspects(LayerAnalysis):
         ValueError: For impossible settings.
 
     Example:
-        >>> LabelSuspects(distance="cosine").name
-        'label_suspects'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.arange(20.0)[:, None]
+        >>> target = torch.arange(20) // 10
+        >>> target[3] = 1  # a wrong label
+        >>> loader = DataLoader(TensorDataset(x, target), batch_size=20)
+        >>> record = analyze(torch.nn.Identity(), loader, [LabelSuspects()])
+        >>> record.findings["label_suspects"]["input"]["cross_share"][:6]  # of each sample's edges
+        array([0. , 0. , 0.5, 1. , 0.5, 0. ])
     """
 
     distance: Distance = "euclidean"

@@ -64,8 +64,13 @@ class LayerInformation(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> LayerInformation(bins=20, edges="epoch").name
-        'layer_information'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> record = analyze(torch.nn.Identity(), loader, [LayerInformation()])
+        >>> record.findings["layer_information"]["input"]["label_information"].round(3)  # log 2: the whole label
+        array([0.693, 0.   ])
     """
 
     bins: int = 10

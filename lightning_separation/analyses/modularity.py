@@ -69,8 +69,13 @@ class Modularity(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> Modularity(modules="random", num_modules=8).name
-        'modularity'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)).repeat_interleave(3, 1)
+        >>> loader = DataLoader(TensorDataset(x), batch_size=50)
+        >>> record = analyze(torch.nn.Identity(), loader, [Modularity()])
+        >>> record.findings["modularity"]["input"]["module"]  # two groups of three alike
+        array([0, 0, 0, 1, 1, 1])
     """
 
     modules: How | Mapping[str, Sequence[int]] = "found"

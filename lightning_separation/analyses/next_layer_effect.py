@@ -52,8 +52,17 @@ class NextLayerEffect(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> NextLayerEffect(fraction=0.5).name
-        'next_layer_effect'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1).repeat(1, 2)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 2, bias=False))
+        >>> network[0].weight.data = torch.eye(4)  # units 0 and 2 tell the classes
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0, -4.0, 0.0], [4.0, 0.0, 4.0, 0.0]])
+        >>> record = analyze(network, loader, [NextLayerEffect(fraction=1.0)])
+        >>> found = record.findings["next_layer_effect"]["0"]
+        >>> found["separation"], found["separation_without_significant"], found["separation_without_others"]
+        (array([0.95]), array([0.]), array([0.95]))
     """
 
     fraction: float = 0.9

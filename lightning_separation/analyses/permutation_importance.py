@@ -72,8 +72,15 @@ class PermutationImportance(LayerChoice):
         ValueError: For impossible settings.
 
     Example:
-        >>> PermutationImportance(repeats=20, groups={"petal": [2, 3]}).name
-        'permutation_importance'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 - 0.5, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2, bias=False))
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [PermutationImportance(repeats=20, objective="target")])
+        >>> record.findings["permutation_importance"]["input"]["accuracy"].mean(1).round(2)  # half are guessed
+        array([-0.48,  0.  ])
     """
 
     repeats: int = 50

@@ -35,8 +35,13 @@ class PrincipalComponents(LayerAnalysis):
         ValueError: For impossible settings.
 
     Example:
-        >>> PrincipalComponents(layers=["net.*"]).name
-        'principal_components'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> record = analyze(torch.nn.Identity(), loader, [PrincipalComponents()])
+        >>> record.findings["principal_components"]["input"]["explained_variance_ratio"].round(2)
+        array([0.73, 0.27])
     """
 
     name: ClassVar[str] = "principal_components"

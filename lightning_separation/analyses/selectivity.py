@@ -31,9 +31,18 @@ class Selectivity(LayerAnalysis):
     the class distributions, nats), ``preferred_class`` (unit; place of the class with the largest mean, -1 where there
     is none), ``class_divergence`` (mean of ``kl`` over units).
 
+    Raises:
+        ValueError: For impossible settings.
+
     Example:
-        >>> Selectivity(threshold=0.5).name
-        'selectivity'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> record = analyze(torch.nn.Identity(), loader, [Selectivity(threshold=0.5)])
+        >>> record.findings["selectivity"]["input"]["active_fraction"]
+        array([[0. , 1. ],
+               [0.5, 0.5]])
     """
 
     threshold: float = 0.0

@@ -59,8 +59,13 @@ class Significance(LayerAnalysis):
         ValueError: For impossible settings.
 
     Example:
-        >>> Significance(alpha=0.01).name
-        'significance'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20, torch.arange(40.0) % 20 / 19], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> record = analyze(torch.nn.Identity(), loader, [Significance(alpha=0.01)])
+        >>> record.findings["significance"]["input"]["significant"]
+        array([ True, False])
     """
 
     alpha: float = 0.05

@@ -40,9 +40,19 @@ class WeightContributions(LayerAnalysis):
     ``source_layer``: the place in the record's layers of the one that alone, whatever follows it, makes what the layer
     is given (0: the network's input), -1 if there is none.
 
+    Raises:
+        ValueError: For impossible settings.
+
     Example:
-        >>> WeightContributions(count=5).name
-        'weight_contributions'
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from lightning_separation import analyze
+        >>> x = torch.stack([torch.arange(40.0) // 20 * 4 + torch.arange(40) % 4, torch.arange(40.0) % 4], 1)
+        >>> loader = DataLoader(TensorDataset(x, torch.arange(40) // 20), batch_size=40)  # x[:, 0] tells the class
+        >>> network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2, bias=False))
+        >>> network[1].weight.data = torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+        >>> record = analyze(network, loader, [WeightContributions()])
+        >>> record.findings["weight_contributions"]["1"]["contribution"][1, :, 1].round(2)  # of each source
+        array([3.49, 0.  ])
     """
 
     count: int = 20
