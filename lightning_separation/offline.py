@@ -83,7 +83,6 @@ def analyze(
 
     def report(subject: str, reason: str, *, harmless: bool = False) -> None:
         notes.append(f"{subject}: {reason}")
-        warnings.warn(f"analyze: {notes[-1]}", stacklevel=3)
 
     capture = Capture(
         network,
@@ -122,6 +121,8 @@ def analyze(
         capture.stop()
         for module, mode in modes.items():
             module.training = mode
+    for note in notes:
+        warnings.warn(f"analyze: {note}", stacklevel=2)
     return Record(
         epoch=0,
         step=0,

@@ -89,7 +89,7 @@ def progress_of(trainer: Trainer, name: str) -> Progress:
     if _is_a(bar, "RichProgressBar") and bar.progress is not None:
         return Progress(name, partial(_RichBar, bar))
     if _is_a(bar, "TQDMProgressBar"):
-        beside = bar.test_progress_bar if trainer.testing else bar.val_progress_bar
+        beside = _tqdm_of(trainer)
         return Progress(name) if beside.disable else Progress(name, partial(_TqdmBar, beside))
     return Progress(name)
 
@@ -103,7 +103,7 @@ def room_for_a_line(trainer: Trainer) -> Iterator[None]:
         if _is_a(bar, "RichProgressBar") and bar.progress is not None:
             around = _hidden(bar.progress)
         elif _is_a(bar, "TQDMProgressBar"):
-            around = bar.val_progress_bar.external_write_mode()
+            around = _tqdm_of(trainer).external_write_mode()
     with around:
         yield
 
@@ -118,6 +118,7 @@ class _TqdmBar:
     """
 
     def __init__(self, beside: Any, text: str, total: int) -> None:
+        self._text = text
         self._bar = type(beside)(
             desc=text,
             total=total,
@@ -131,8 +132,10 @@ class _TqdmBar:
     def show(self, text: str, done: int, total: int) -> None:
         """Show how many steps are done, of how many, and of what."""
         self._bar.total = total
-        self._bar.set_description(text, refresh=False)
         self._bar.update(done - self._bar.n)
+        if self._text != text:  # else it is drawn ten times a second at most
+            self._text = text
+            self._bar.set_description(text)
 
     def close(self) -> None:
         """Disappear."""
@@ -165,6 +168,12 @@ class _RichBar:
     def _styled(self, text: str) -> str:
         style = self._callback.theme.description
         return f"[{style}]{escape(text)}" if style else escape(text)
+
+
+def _tqdm_of(trainer: Trainer) -> Any:
+    """The bar of the pass over the data."""
+    bar: Any = trainer.progress_bar_callback
+    return bar.test_progress_bar if trainer.testing else bar.val_progress_bar
 
 
 @contextmanager

@@ -71,9 +71,8 @@ def _separation(record: Record, before: Facts) -> Iterator[str]:
             yield f"no layer's separation changed by {_SMALL} or more"
     elif now:
         last, lowest = list(now)[-1], min(now, key=lambda layer: now[layer])
-        yield f"separation {plain(now[last], '.2f')} in {_short(last)}" + (
-            f", lowest {plain(now[lowest], '.2f')} in {_short(lowest)}" if lowest != last else ""
-        )
+        lower = f", lowest {plain(now[lowest], '.2f')} in {_short(lowest)}" if now[last] - now[lowest] >= _SMALL else ""
+        yield f"separation {plain(now[last], '.2f')} in {_short(last)}{lower}"
 
 
 def _dead(record: Record, before: Facts) -> Iterator[str]:
@@ -138,20 +137,23 @@ def _entropy(record: Record, before: Facts) -> Iterator[str]:
 
 
 def _most_important(record: Record, before: Facts) -> Iterator[str]:
-    values = record.findings.get("permutation_importance", {}).get(INPUT, {})
+    if "permutation_importance" not in record.findings:
+        return
+    found = record.findings["permutation_importance"]
+    values = found.get(INPUT, {})
     if "importance" not in values:
         return
     means = values["importance"].mean(1)
     if np.isfinite(means).any() and np.nanmax(means) > 0:
         feature = int(np.nanargmax(means))
-        names = record.findings["permutation_importance"].labels.get("feature", [])
+        names = found.labels.get("feature", [])
         called = _short(names[feature]) if len(names) == len(means) else str(feature)
         yield f"most important feature {called} (loss {_change(means[feature], values)} permuted)"
 
 
 def _layers(record: Record, analysis: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What was found of each layer behind the input, in order of execution."""
-    found = record.findings.get(analysis, {})
+    found: Mapping[str, Mapping[str, Any]] = record.findings.get(analysis) or {}
     return ((layer, found[layer]) for layer in record.layers if layer in found and layer != INPUT)
 
 

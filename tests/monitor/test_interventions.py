@@ -1,14 +1,13 @@
 """Units, groups and directions removed while a network trains: in real Trainers, with real loggers."""
 
 import copy
-import time
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.callbacks import RichProgressBar, StochasticWeightAveraging, TQDMProgressBar
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -22,7 +21,6 @@ from lightning_separation import (
     SeparationMonitor,
     load_run,
 )
-from lightning_separation.progress import progress
 from tests.analyses.test_ablation import QUANTITIES, Branches, Tokens, assert_as_plain, images, words
 from tests.helpers import Classifier, blobs, hooks, loader, mlp, trainer
 from tests.interventions.plain_loop import plain_deltas, plain_outputs
@@ -416,40 +414,3 @@ def test_an_interrupt_in_the_middle_leaves_no_hook(tmp_path, monkeypatch):
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         fit(tmp_path, SeparationMonitor([Ablation()]), module=module)
     assert hooks(module) == 0
-
-
-def test_without_a_progress_bar_nothing_is_printed(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("lightning_separation.progress._DELAY", 0)
-    fit(tmp_path, SeparationMonitor([Ablation()]), enable_progress_bar=False)
-    assert "ablation" not in "".join(capfd.readouterr())
-
-
-def test_with_a_progress_bar_long_work_has_one_of_its_own(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("lightning_separation.progress._DELAY", 0)
-    fit(tmp_path, TQDMProgressBar(), SeparationMonitor([Ablation()]), enable_progress_bar=True)
-    out, err = capfd.readouterr()
-    assert "ablation:" in err
-    assert "Epoch 1: 100%" in out  # Lightning's own
-    assert "Validation" in out
-
-
-def test_beside_a_bar_of_rich(tmp_path, capfd, monkeypatch):
-    pytest.importorskip("rich")
-    monkeypatch.setattr("lightning_separation.progress._DELAY", 0)
-    fit(tmp_path, RichProgressBar(), SeparationMonitor([Ablation()], on_error="raise"), enable_progress_bar=True)
-    assert "Epoch 1/1" in capfd.readouterr().out
-
-
-def test_the_bar_counts(capfd, monkeypatch):
-    monkeypatch.setattr("lightning_separation.progress._DELAY", 0)
-    for visible in (True, False):
-        with progress("units", visible) as advance:
-            for _ in range(3):
-                time.sleep(0.12)  # tqdm draws ten times a second
-                advance(2, 6)
-        assert ("6/6" in capfd.readouterr().err) == visible
-
-
-def test_short_work_has_no_bar(tmp_path, capfd):
-    fit(tmp_path, TQDMProgressBar(), SeparationMonitor([Ablation()]), enable_progress_bar=True)
-    assert "ablation" not in "".join(capfd.readouterr())
