@@ -78,7 +78,7 @@ def kruskal(edges: Edges, u: np.ndarray, v: np.ndarray) -> Edges:
         order = np.lexsort((edges.v, edges.u, edges.weight))
     num = int(max(u.max(), v.max())) + 1 if len(edges) else 0
     rank = np.arange(1, len(edges) + 1, dtype=np.float64)  # no zeros, no ties: csgraph reads zero as "no edge"
-    ends = u[order].astype(np.int32), v[order].astype(np.int32)  # SciPy 1.11's csgraph takes no others
+    ends = u[order].astype(np.int32), v[order].astype(np.int32)  # SciPy 1.12's csgraph takes no others
     tree = _csgraph_tree(coo_array((rank, ends), shape=(num, num)).tocsr())
     return edges[order[np.sort(tree.data).astype(np.int64) - 1]]
 
