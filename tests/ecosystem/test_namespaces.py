@@ -81,9 +81,9 @@ def monitored(lightning, root):
     keep = callbacks.ModelCheckpoint(root, monitor="separation_last", mode="max", save_top_k=-1)
     stop = callbacks.EarlyStopping("separation_last", mode="max", min_delta=9.0, patience=2)
     done = fit(lightning, root, monitor(analyses=[HenzePenrose()]), callbacks=[stop, keep], max_epochs=9)
-    layers = [record.findings["henze_penrose"]["net.3"]["pairwise"] for record in done.run.records]
+    layers = [record.findings["henze_penrose"]["net.3"]["separation"] for record in done.run.records]
     assert len(layers) == 3  # the first and two without a gain
-    assert stop.best_score.item() == pytest.approx(layers[0].mean(), rel=1e-5)
+    assert stop.best_score.item() == pytest.approx(layers[0], rel=1e-5)
     assert len(keep.best_k_models) == 3
     return done
 
@@ -128,7 +128,7 @@ def test_without_a_trainer_a_module_of_either_is_a_module(tmp_path):
     networks = [classifier(lightning).net for lightning in (PL, L)]
     first, second = (analyze(network, seeded_loaders()[1], [HenzePenrose()]) for network in networks)
     for layer, found in first.findings["henze_penrose"].items():
-        assert found["pairwise"].tolist() == second.findings["henze_penrose"][layer]["pairwise"].tolist()
+        assert found["divergence"].tolist() == second.findings["henze_penrose"][layer]["divergence"].tolist()
 
 
 @pytest.mark.parametrize("lightning", [PL, L], ids=NAMES)
