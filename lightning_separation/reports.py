@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_warn
 
