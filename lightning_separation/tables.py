@@ -17,7 +17,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text under a header, with a line of explanation above."""
+    """Cells as text under a header, with a line of explanation above.
+
+    Attributes:
+        header: What each column holds.
+        rows: Cells, as many in each row as in the header.
+        caption: The explanation; may be empty.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -243,7 +243,11 @@ class LayerAnalysis(LayerChoice, ABC):
     _of_input: OfInput = field(default_factory=OfInput, init=False, repr=False, compare=False)
 
     def compute(self, snapshot: Snapshot) -> Findings:
-        """Measure every chosen layer of the snapshot."""
+        """Measure every chosen layer of the snapshot.
+
+        Args:
+            snapshot: Activations of the sample by layer.
+        """
         found, failures = {}, Failures(self.name)
         layers = self.chosen(snapshot)
         for layer in one_by_one(snapshot.processes.deal(layers) if self.by_layer else layers, snapshot):

@@ -44,8 +44,9 @@ def modularity(
         generator: Of the shuffles; None: torch's global one.
 
     Returns:
-        ``value``, the mean and (population) standard deviation of the null, and ``p_value``, one-sided, that is
-        (partitions with Q at least as large + 1) / (num_permutations + 1). On the device of weights.
+        ``value``; ``null_mean`` and ``null_std``, the mean and (population) standard deviation of the null; and
+        ``p_value``, one-sided, that is (partitions with Q at least as large + 1) / (num_permutations + 1). On the
+        device of weights.
 
     Raises:
         ValueError: For weights that are not square, finite and symmetric (up to rounding of float32), modules that do

@@ -94,7 +94,11 @@ class Comparison:
         return [row for row in self.rows if row.moment == self.rows[-1].moment]
 
     def since(self, alpha: float = 0.05) -> dict[str, Moment | None]:
-        """By layer the first moment from which on q stays below ``alpha`` to the end; None: it is not at the end."""
+        """By layer the first moment from which on q stays below ``alpha`` to the end; None: it is not at the end.
+
+        Args:
+            alpha: Of q.
+        """
         found: dict[str, Moment | None] = {}
         for row in self.rows:
             earlier = found.get(row.layer)
@@ -103,6 +107,9 @@ class Comparison:
 
     def array(self, quantity: str) -> NDArray[np.float64]:
         """One number of the rows as ``[moments, layers]``, NaN where there is none.
+
+        Args:
+            quantity: A number of :class:`Row`, such as ``"effect"``.
 
         Raises:
             AttributeError: If rows have no such number.

@@ -39,6 +39,16 @@ class Run:
         info: What ``run.json`` says: layers, classes, sample indices and counts, settings, versions.
         name: What the run is called.
         train: The records of the training data, where the monitor analysed them too.
+
+    Example:
+        >>> from ..records import Findings
+        >>> found = [Findings({"mean": ()}, {"fc1": {"mean": i}, "fc2": {"mean": 10 * i}}) for i in range(3)]
+        >>> layers, nobody = ["fc1", "fc2"], np.zeros(0, int)
+        >>> records = [Record(i, 9 * i, "fit", "val", layers, [], nobody, {"mine": found[i]}) for i in range(3)]
+        >>> Run(records).array("mine", "mean")  # [epochs, layers]
+        array([[ 0.,  0.],
+               [ 1., 10.],
+               [ 2., 20.]])
     """
 
     records: list[Record]
@@ -139,7 +149,11 @@ class Run:
         return found
 
     def last(self, analysis: str) -> tuple[Moment, Record] | None:
-        """The last moment at which an analysis found something, with its record; None: it never did."""
+        """The last moment at which an analysis found something, with its record; None: it never did.
+
+        Args:
+            analysis: For example ``"henze_penrose"``.
+        """
         return next((item for item in reversed(self.moments.items()) if item[1].findings.get(analysis)), None)
 
     def compare(self, other: Run, test: Test = "jackknife") -> Comparison:
@@ -163,6 +177,9 @@ class Run:
     def layer_steps(self, test: Test = "jackknife") -> Comparison:
         """What each layer does to the separation: its own minus that of the layer before, in every epoch.
 
+        Args:
+            test: As in :meth:`compare`.
+
         Raises:
             ValueError: If the run has no separation of classes, or of one layer only.
         """
@@ -172,6 +189,9 @@ class Run:
 
     def epoch_steps(self, test: Test = "jackknife") -> Comparison:
         """Which layers still change: the separation in every epoch minus that in the one recorded before.
+
+        Args:
+            test: As in :meth:`compare`.
 
         Raises:
             ValueError: If the run has no separation of classes, or of one epoch only.
@@ -186,6 +206,9 @@ class Run:
         For all that it did there must be a record from before: ``trainer.validate(model, ...)`` ahead of
         ``trainer.fit(model, ...)``, with the monitor among the callbacks.
 
+        Args:
+            test: As in :meth:`compare`.
+
         Raises:
             ValueError: If the run has no separation of classes, or of one epoch only.
         """
@@ -195,6 +218,9 @@ class Run:
 
     def gap(self, test: Test = "jackknife") -> Comparison:
         """What is learnt by heart: the separation of the training data minus that of the validation data.
+
+        Args:
+            test: As in :meth:`compare`.
 
         Raises:
             ValueError: If there are no records of the training data (``SeparationMonitor(splits=("val", "train"))``).

@@ -28,7 +28,8 @@ napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
-nitpick_ignore = [("py:class", "Test")]  # which a type checker alone sees: two modules would import each other
+# Names that a type checker alone sees.
+nitpick_ignore = [("py:class", "Figure"), ("py:class", "Test")]
 # Names of other packages: their references are not at hand where this one is built.
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections\.abc|matplotlib|numpy|pandas|pathlib|torch|types)\..*"),
@@ -39,6 +40,7 @@ def setup(app: Sphinx) -> None:
     app.add_directive("command-help", CommandHelp)
     app.connect("autodoc-before-process-signature", evaluate_constructor)
     app.connect("autodoc-process-docstring", add_summary)
+    app.connect("autodoc-process-docstring", drop_docstring_of_type)
     app.connect("autodoc-skip-member", skip_fields)
 
 
@@ -53,6 +55,12 @@ def add_summary(app: Sphinx, what: str, name: str, obj: object, options: object,
     if isinstance(obj, ModuleType):
         names = [each for each in obj.__all__ if getattr(getattr(obj, each), "__module__", "").startswith(name)]
         lines += ["", ".. autosummary::", "   :nosignatures:", "", *(f"   {each}" for each in names), ""]
+
+
+def drop_docstring_of_type(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Leave out what Python says of dictionaries, strings and tuples."""
+    if what == "data":
+        lines.clear()
 
 
 def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:

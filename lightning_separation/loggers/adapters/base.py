@@ -33,17 +33,44 @@ class Adapter:
         self.logger = logger
 
     def histograms(self, tag: str, values: NDArray, step: int) -> None:
-        """Log the distribution of ``values``: ``[n]``, finite, not empty."""
+        """Log a distribution.
+
+        Args:
+            tag: Under which name; a slash ends its group.
+            values: ``[n]``, finite, not empty.
+            step: Where on the x axis.
+        """
 
     def figures(self, tag: str, figure: Figure, step: int) -> None:
-        """Log a figure."""
+        """Log a figure.
+
+        Args:
+            tag: Under which name; a slash ends its group.
+            figure: Any.
+            step: Where on the x axis.
+        """
 
     def tables(self, tag: str, table: Table, step: int) -> None:
-        """Log a table."""
+        """Log a table.
+
+        Args:
+            tag: Under which name; a slash ends its group.
+            table: Cells as text.
+            step: Where on the x axis.
+        """
 
     def dashboard(self, layout: Layout) -> None:
-        """Lay out charts of scalars, beside those laid out before by this package; where the user did, nothing."""
+        """Lay out charts of scalars, beside those laid out before by this package; where the user did, nothing.
+
+        Args:
+            layout: By category and title of a chart its kind and tags: in one of kind ``"Multiline"`` regular
+                expressions that a tag begins with, in one of kind ``"Margin"`` value, lower and upper end.
+        """
 
     def scalar_name(self, tag: str) -> str | None:
-        """The name under which the logger keeps a scalar; None: it would refuse it, and the whole step with it."""
+        """The name under which the logger keeps a scalar; None: it would refuse it, and the whole step with it.
+
+        Args:
+            tag: Its name here.
+        """
         return tag
