@@ -1,20 +1,118 @@
-"""The README's Python blocks run, as a reader would run them: in order, in one folder."""
+"""What the pages say is true: their Python blocks and commands run, in order, in one folder; links and names are real."""
 
 import re
+import runpy
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+README, GUIDE, RECIPES = ROOT / "README.md", ROOT / "examples/analyses.md", ROOT / "examples/README.md"
+SPEED = ROOT / "tests/benchmarks/README.md"
 
 
-def test_python_blocks_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 3
-    namespace: dict[str, object] = {"__name__": "readme"}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    """Shell blocks line by line, and what stands in the text as a command."""
+    lines = [line.partition("  #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
+    inline = re.findall(r"`((?:python|lightning-separation|ruff|mypy|tensorboard) [^`\n]+)`", page.read_text())
+    return [line for line in lines if line] + inline
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the Python blocks have run."""
+    folder, namespace = tmp_path_factory.mktemp("reader"), {"__name__": "readme"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for page in (README, GUIDE):
+            found = blocks(page, "python")
+            assert len(found) >= 3
+            for block in found:
+                exec(compile(block, page.name, "exec"), namespace)
+    return folder
+
+
+def test_python_blocks_leave_what_they_say(folder):
+    assert len(list(folder.glob("lightning_logs/version_0/separation/*.npz"))) == 3
+    for figure in ("depth.png", "difference.png", "curves.png", "pairs.png"):
+        assert (folder / figure).stat().st_size > 5000
+
+
+def test_commands_that_read_runs_work_on_what_the_blocks_left(folder):
+    reading = [line for line in commands(README) if line.startswith("lightning-separation ")]
+    assert len(reading) >= 2
+    for line in reading:
+        words = shlex.split(line)[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "lightning_separation", *words], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert "net.2" in done.stdout
+    assert (folder / "comparison/index.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", [README, GUIDE, RECIPES, SPEED], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_other_command_is_run_by_a_test_of_its_own(page, monkeypatch):
+    """Or by ``.ci/run``, where it installs: here it is checked that there is such a test, marker, extra or program."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    markers = {marker.partition(":")[0] for marker in project["tool"]["pytest"]["ini_options"]["markers"]}
+    extras = project["project"]["optional-dependencies"]
+    for line in (part.strip() for command in commands(page) for part in command.split("&&")):
+        words = shlex.split(line)
+        match words:
+            case ["lightning-separation", *_] | ["tensorboard", "--logdir", _] | ["ruff", *_] | ["mypy"]:
+                pass  # above; tests/browser; .ci/run
+            case ["python", "-m", "pip", "install", *rest]:
+                for asked in re.findall(r"\[(.+?)\]", rest[-1]):
+                    assert set(asked.split(",")) <= set(extras), line
+            case ["python", "-m", "pytest", "-m", marker]:
+                assert marker in markers, line
+            case ["python", "-m", "pytest", "-n", "2", "--dist", "loadfile"]:
+                assert line in (ROOT / ".ci/run").read_text().replace("\\", "")
+            case ["python", "-m", "sphinx", *_]:
+                assert "sphinx" in (ROOT / "tests/reference/test_reference.py").read_text()
+            case ["python", script, *_] if script.startswith("examples/"):
+                assert (ROOT / script).is_file(), line
+                name = Path(script).stem
+                tests = [path for path in ROOT.glob("tests/**/test_*.py") if name in path.read_text()]
+                assert tests, f"no test runs {script}"
+            case ["python", script, *_] if script.startswith("tests/benchmarks/"):
+                monkeypatch.setattr(sys, "argv", [script, "--help"])
+                with pytest.raises(SystemExit, match="^0$"):
+                    runpy.run_path(str(ROOT / script), run_name="__main__")
+            case _:
+                pytest.fail(f"nothing runs {line!r}")
+
+
+@pytest.mark.parametrize("page", [README, GUIDE, RECIPES, SPEED], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith("http"):
+            file, _, heading = link.partition("#")
+            target = (page.parent / file) if file else page
+            assert target.exists(), link
+            if heading:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+                assert heading in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, link
+
+
+def test_every_analysis_is_in_the_table_of_questions():
+    import lightning_separation
+    from lightning_separation import analyses
+
+    section = README.read_text().partition("## Which question each analysis answers")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| [^|]+\| `(\w+)` \|", section, re.MULTILINE))
+    public = {name for name in lightning_separation.__all__ if hasattr(analyses, name)}
+    assert named == public
 
 
 def test_every_public_name_is_there():
@@ -25,7 +123,7 @@ def test_every_public_name_is_there():
 
 
 def test_every_row_of_what_it_works_with_names_tests_that_are_there():
-    section = (ROOT / "README.md").read_text().partition("## What it works with")[2].partition("\n## ")[0]
+    section = README.read_text().partition("## What it works with")[2].partition("\n## ")[0]
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "no:cacheprovider"]
     listed = subprocess.run([*command, "tests/compatibility"], cwd=ROOT, capture_output=True, text=True, check=True)
     there = set(re.findall(r"^(\S+::.*)$", listed.stdout, re.MULTILINE))
