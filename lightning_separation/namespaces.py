@@ -1,4 +1,4 @@
-"""The two names that Lightning has, ``pytorch_lightning`` and ``lightning.pytorch``: classes of their own, all alike."""
+"""The two names of Lightning, ``pytorch_lightning`` and ``lightning.pytorch``: classes of their own, all alike."""
 
 from __future__ import annotations
 

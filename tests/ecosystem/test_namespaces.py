@@ -161,7 +161,8 @@ from lightning_separation import SeparationMonitor, load_run
 from tests.ecosystem.fits import *
 import lightning_utilities.core.rank_zero as speech, {lightning} as lightning
 
-trainer(lightning, sys.argv[1], SeparationMonitor(on_error="raise"), max_epochs=1).fit(classifier(lightning), *seeded_loaders())
+t = trainer(lightning, sys.argv[1], SeparationMonitor(on_error="raise"), max_epochs=1)
+t.fit(classifier(lightning), *seeded_loaders())
 print(speech.log.name, "lightning.pytorch" in sys.modules, len(load_run(sys.argv[1]).records))
 """
 NOT_INSTALLED = "import sys\nsys.modules['lightning'] = None\n"
