@@ -70,7 +70,7 @@ OTHER_WAYS = [
 COMMON = {"layers": ["net.*"], "every_n_epochs": 4, "pooling": "max", "max_samples": 9, "bins": 7, "max_units": 5}
 COMMON |= {"distance": "cosine", "alpha": 0.01, "fraction": 0.5, "repeats": 3, "count": 4, "threshold": 0.25}
 COMMON |= {"edges": [-1.0, 2.0], "correction": "miller-madow", "feature_names": ["a", "b"], "argument": 1}
-COMMON |= {"pairing": "pool", "num_permutations": 19, "max_forwards": 11, "objective": "input", "max_features": 6}
+COMMON |= {"pairing": "all", "num_permutations": 19, "max_forwards": 11, "objective": "input", "max_features": 6}
 SPECIAL = {
     ("Ablation", "value"): "mean",
     ("Ablation", "screen"): 0.5,
