@@ -98,18 +98,22 @@ class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
             ``"raise"`` raises.
         seed: For analyses that draw at random.
 
-    Logged: ``separation/<layer>`` (mean divergence over pairs of classes), ``separation_min/<layer>`` (hardest pair),
-    ``separation_max/<layer>`` (easiest),
-    ``bayes_error/<layer>`` (upper bound over all classes) and ``separation_last`` (the last layer's mean, to monitor);
-    histograms ``separation_pairs/<layer>``; figures ``separation_figures/layers_by_pairs`` and ``.../depth``; the table
-    ``separation_tables/hardest_pairs``. Of single units: ``significant_fraction/<layer>`` (respond differently to the
-    classes), ``dead_fraction/<layer>`` (the same value for every sample), ``best_effect_size/<layer>``; histograms
-    ``effect_size/<layer>`` and ``neg_log10_q/<layer>``; figures ``significance_figures/<layer>``; the table
-    ``significance_tables/layers``. Of what the network loses without a unit: ``ablation_max_loss/<layer>`` (largest
-    increase of the loss without one unit); histograms ``ablation_loss/<layer>``; figures ``ablation_figures/<layer>``
-    and ``ablation_figures/effect_size_by_loss``; the tables ``ablation_tables/most_needed``, ``.../layers`` and
-    ``.../selective_or_used``. Figures of single layers are drawn for the first, second, fourth, eighth, ...
-    record of an analysis in a fit and for its last: TensorBoard keeps ten images of a tag.
+    Logged, with ``separation`` for the monitor's name:
+
+    - Separation: ``separation/<layer>`` (mean divergence over pairs of classes), ``separation_min/<layer>`` (hardest
+      pair), ``separation_max/<layer>`` (easiest), ``bayes_error/<layer>`` (upper bound over all classes) and
+      ``separation_last`` (the last layer's mean, to monitor); histograms ``separation_pairs/<layer>``; figures
+      ``separation_figures/layers_by_pairs`` and ``.../depth``; the table ``separation_tables/hardest_pairs``.
+    - Single units: ``significant_fraction/<layer>`` (respond differently to the classes), ``dead_fraction/<layer>``
+      (the same value for every sample), ``best_effect_size/<layer>``; histograms ``effect_size/<layer>`` and
+      ``neg_log10_q/<layer>``; figures ``significance_figures/<layer>``; the table ``significance_tables/layers``.
+    - What the network loses without a unit: ``ablation_max_loss/<layer>`` (largest increase of the loss without one
+      unit); histograms ``ablation_loss/<layer>``; figures ``ablation_figures/<layer>`` and
+      ``ablation_figures/effect_size_by_loss``; the tables ``ablation_tables/most_needed``, ``.../layers`` and
+      ``.../selective_or_used``.
+
+    Figures of single layers are drawn for the first, second, fourth, eighth, ... record of an analysis in a fit and for
+    its last: TensorBoard keeps ten images of a tag.
 
     EarlyStopping and ModelCheckpoint can use the scalars; with a sparse schedule give them the same rhythm: a value
     that does not exist at their first check makes them raise, and one that is not measured anew counts against
