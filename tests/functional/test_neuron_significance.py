@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from statsmodels.stats.oneway import anova_oneway
 
 from lightning_separation import functional
 from lightning_separation.functional import (
@@ -51,7 +50,7 @@ def plain_rule(x, y):
                 h = stats.kruskal(*samples)
                 effect = (h.statistic - k + 1) / (total - k)
                 if normal and all(np.ptp(s) > 0 for s in samples):
-                    name, found = "welch_anova", anova_oneway(samples, use_var="unequal", welch_correction=True)
+                    name, found = "welch_anova", stats.f_oneway(*samples, equal_var=False)
                 else:
                     name, found = "kruskal_wallis", h
         yield found.statistic, found.pvalue, effect, name
@@ -60,6 +59,8 @@ def plain_rule(x, y):
 @pytest.mark.parametrize("sizes", [(9, 9), (40, 25), (3, 3, 3), (12, 30, 12), (15,) * 10], ids=str)
 @pytest.mark.parametrize("shift", [0.0, 0.4])
 def test_the_plain_rule(sizes, shift):
+    if len(sizes) > 2 and "equal_var" not in stats.f_oneway.__doc__:
+        pytest.skip("SciPy has Welch's analysis of variance since 1.16")
     x, y = layer(sizes, shift=shift, units=40, seed=len(sizes))
     x[:, 3] = 0.1
     x[y == 4, 7] = 0.25  # one constant class
