@@ -98,7 +98,7 @@ class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
             ``"raise"`` raises.
         seed: For analyses that draw at random.
 
-    Logged, with ``separation`` for the monitor's name:
+    Logged:
 
     - Separation: ``separation/<layer>`` (mean divergence over pairs of classes), ``separation_min/<layer>`` (hardest
       pair), ``separation_max/<layer>`` (easiest), ``bayes_error/<layer>`` (upper bound over all classes) and
