@@ -1,20 +1,26 @@
 """How Sphinx builds the reference from the docstrings: ``python -m sphinx -W -n -b html tests/reference <folder>``."""
 
 from collections.abc import Callable
-from importlib import import_module
 from types import ModuleType
 from typing import get_type_hints
 
+import click
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import lightning_separation
+from lightning_separation.cli.main import main
 
 project = "lightning-separation"
 version = release = lightning_separation.__version__
 html_title = f"{project} {version}"
-html_theme_options = {"description": lightning_separation.__doc__, "page_width": "1200px", "sidebar_width": "260px"}
+html_theme_options = {
+    "description": lightning_separation.__doc__,
+    "page_width": "1400px",
+    "body_max_width": "none",
+    "sidebar_width": "260px",
+}
 html_copy_source = False
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
@@ -54,6 +60,7 @@ def add_summary(app: Sphinx, what: str, name: str, obj: object, options: object,
     """Put a table of its public names under the docstring of a room."""
     if isinstance(obj, ModuleType):
         names = [each for each in obj.__all__ if getattr(getattr(obj, each), "__module__", "").startswith(name)]
+        names.sort(key=str.swapcase)  # functions, then the types of their results
         lines += ["", ".. autosummary::", "   :nosignatures:", "", *(f"   {each}" for each in names), ""]
 
 
@@ -69,14 +76,13 @@ def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, opti
 
 
 class CommandHelp(SphinxDirective):
-    """What a command of the command line says of itself."""
+    """What the command line says of itself, or of one of its commands."""
 
-    required_arguments = 1
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        import click
-
-        command = getattr(import_module("lightning_separation.cli.main"), self.arguments[0])
-        with click.Context(command, info_name=f"lightning-separation {command.name}", max_content_width=100) as context:
-            text = command.get_help(context)
+        context = click.Context(main, info_name="lightning-separation", terminal_width=90, **main.context_settings)
+        for name in self.arguments:
+            context = click.Context(main.commands[name], context, name)
+        text = context.get_help()
         return [nodes.literal_block(text, text, language="text")]

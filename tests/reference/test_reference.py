@@ -88,7 +88,7 @@ def other_names(name: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("command", ["", "show ", "compare "])
+@pytest.mark.parametrize("command", ["[OPTIONS] COMMAND", "show [OPTIONS] RUN", "compare [OPTIONS] RUN RUN"])
 def test_the_help_of_every_command_is_there(built, command):
     assert f"Usage: lightning-separation {command}" in (built / "command_line.html").read_text()
 
