@@ -18,6 +18,9 @@ def adjusted(p: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: For p outside [0, 1].
 
+    References:
+        Benjamini & Hochberg, Journal of the Royal Statistical Society B 57 (1995).
+
     Example:
         >>> adjusted([[0.01, 0.04], [float("nan"), 0.03]])
         array([[0.03, 0.04],

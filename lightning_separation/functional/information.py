@@ -67,7 +67,7 @@ def entropy(x: Tensor, *, bins: int = 10, edges: Numbers | None = None, correcti
 def joint_entropy(
     x: Tensor, y: Tensor, *, bins: int = 10, edges: Edges | None = None, correction: Correction | None = None
 ) -> Tensor:
-    """Entropy of every unit of x together with every unit of y, in nats.
+    r"""Entropy of every unit of x with every unit of y, :math:`H(x, y) = -\sum_{ab} p_{ab} \log p_{ab}` in nats.
 
     Args:
         x: ``[N, U]`` or ``[N]``, real.

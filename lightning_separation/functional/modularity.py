@@ -97,6 +97,9 @@ def find_modules(weights: Tensor, *, resolution: float = 1.0, seed: int = 0) -> 
     Raises:
         ValueError: For weights that :func:`modularity` refuses, or a resolution that is not positive.
 
+    References:
+        Blondel, Guillaume, Lambiotte & Lefebvre, Journal of Statistical Mechanics (2008) P10008.
+
     Example:
         >>> import torch
         >>> find_modules(torch.block_diag(torch.ones(2, 2), torch.ones(3, 3)))
