@@ -13,8 +13,6 @@ from .layers import add_hook, add_pre_hook
 Before = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
 After = Callable[[nn.Module, tuple[Any, ...], Any], None]
 
-_is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling  # the latter: torch 2.2
-
 
 class Handle(Protocol):
     """Ends the watching of a module."""
@@ -58,7 +56,7 @@ def _unless_compiling(hook: Callable[..., None]) -> Callable[..., None]:
     """The hook, of which nothing comes into a graph that a compiler makes of what is around its module."""
 
     def seen(*args: Any) -> None:
-        if not _is_compiling():
+        if not torch.compiler.is_compiling():
             hook(*args)
 
     return seen
