@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
@@ -31,6 +31,7 @@ from .records import Record
 from .reports import Reports
 from .schedule import check_validated, due_analyses, is_due, is_final, is_last_in_epoch
 from .settings import (
+    Network,
     check_analyses,
     check_class_names,
     check_epochs,
@@ -51,10 +52,6 @@ from .trainer_facts import (
     validation_loader,
 )
 
-if TYPE_CHECKING:
-    Network: TypeAlias = str | nn.Module
-else:
-    Network = str  # a command line can give no module of the network, and would offer every class of torch
 _OF_LIGHTNING = ("log", "log_dict")  # methods of the module, given to every callback
 _OF_A_LOOP = ("_capture", "_compiled_step", "_preview")  # with hooks
 _CHOICE = ("samples_per_class", "max_samples", "dataloader_idx")  # settings that choose the samples

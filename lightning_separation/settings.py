@@ -8,13 +8,18 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import nn
 
 from . import analyses as known
 from .analyses import Ablation, Analysis, HenzePenrose, Significance
 from .checks import as_list, as_names, check_choice, check_integer, shown
+
+if TYPE_CHECKING:
+    Network: TypeAlias = str | nn.Module
+else:
+    Network = str  # a command line can give no module of the network, and would offer every class of torch
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _PACKAGES = ("lightning-separation", "torch", "pytorch-lightning", "torchmetrics", "numpy", "scipy")
@@ -113,7 +118,7 @@ def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
         raise ValueError(f"analyses must be a list, [{shown(analyses)}]")
     if analyses is None:
         return [HenzePenrose(), Significance(), Ablation()]
-    chosen: list[Analysis] = as_list("analyses", analyses, "analyses")
+    chosen: list[Analysis] = as_list("analyses", _as_objects(analyses), "analyses")
     if not chosen:
         raise ValueError("analyses names none; leave it out for the usual ones")
     for analysis in chosen:
@@ -135,6 +140,12 @@ def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
             f"analyses: two are called {twice.pop()!r}, and findings are kept by name: use a second monitor"
         )
     return chosen
+
+
+def _as_objects(analyses: Any) -> Any:
+    """What Hydra has made configs of: dataclasses in a list, unless it is told ``_convert_: all``."""
+    config = getattr(sys.modules.get("omegaconf"), "OmegaConf", None)
+    return config.to_object(analyses) if config is not None and config.is_config(analyses) else analyses
 
 
 def check_network(network: Any) -> None:

@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lightning_separation import (
+    Ablation,
     DirectionAblation,
     HenzePenrose,
     LayerInformation,
@@ -83,9 +84,18 @@ def expected(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("code"), in_code())
 
 
+def test_analyses_in_a_list_need_no_conversion_where_hydra_can_keep_them():
+    """Without ``_convert_`` it makes configs of dataclasses in a list; it cannot of those that take mappings."""
+    made = [
+        {"_target_": "lightning_separation.HenzePenrose", "num_trees": 2},
+        {"_target_": "lightning_separation.Ablation"},
+    ]
+    monitor = instantiate(OmegaConf.create({"_target_": "lightning_separation.SeparationMonitor", "analyses": made}))
+    assert monitor.analyses == [HenzePenrose(num_trees=2), Ablation()]
+
+
 @pytest.mark.parametrize("convert", ["all", "object"])
 def test_the_monitor_of_a_config_is_that_of_code(tmp_path, expected, convert):
-    """Without ``_convert_`` Hydra makes configs of analyses in a list, as they are dataclasses."""
     monitor, code = instantiate(OmegaConf.create(CONFIG).monitor, _convert_=convert), in_code()
     for name in set(vars(code)) - {"analyses"}:
         if not name.startswith("_"):
