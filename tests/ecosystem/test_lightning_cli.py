@@ -200,6 +200,18 @@ def test_the_help_is_that_of_the_docstring(name):
     assert len(told) < 12_000  # no list of all classes of torch
 
 
+def test_the_printed_config_has_every_argument_with_its_help_and_runs_alike(tmp_path):
+    (tmp_path / "main.py").write_text((EXAMPLE / "main.py").read_text())
+    changed = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
+    printed = run(tmp_path, "fit", "--config", EXAMPLE / "config.yaml", *changed, "--print_config=comments")
+    for name in ("SeparationMonitor", "HenzePenrose", "Significance", "Ablation", "LayerInformation"):
+        block = printed.partition(f"class_path: lightning_separation.{name}\n")[2]
+        for key in signature(getattr(lightning_separation, name)).parameters:
+            assert re.search(rf"# .+\n +{key}:", block), f"{name}: {key}"
+    (tmp_path / "printed.yaml").write_text(printed)
+    assert run(tmp_path, "fit", "--config", "printed.yaml", "--print_config=comments") == printed
+
+
 @pytest.mark.parametrize("namespace", NAMES)
 def test_the_example_runs_and_its_saved_config_runs_again_alike(tmp_path, namespace):
     (tmp_path / "main.py").write_text(
@@ -216,10 +228,11 @@ def test_the_example_runs_and_its_saved_config_runs_again_alike(tmp_path, namesp
 
 
 def run(folder, *arguments):
-    """The example's command, in a process of its own."""
+    """What the example's command prints, in a process of its own."""
     command = [sys.executable, "main.py", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
