@@ -86,7 +86,7 @@ def test_metadata(metadata):
     named = metadata.get_all("Classifier")
     assert len(set(named)) == len(named)
     assert set(named) <= classifiers
-    extras = {"cli", "comet", "dev", "examples", "mlflow", "neptune", "notebook", "pandas", "test", "wandb"}
+    extras = {"cli", "comet", "dev", "examples", "mlflow", "notebook", "pandas", "test", "wandb"}
     assert set(metadata.get_all("Provides-Extra")) == extras
 
 
@@ -115,7 +115,7 @@ def test_the_main_job_in_an_empty_environment(kind, distributions, tmp_path):
     assert '"lightning-separation[pandas]"' in environment.run("python", "-c", WITHOUT_PANDAS, cwd=folder)
 
 
-@pytest.mark.parametrize("extra", ["cli", "comet", "examples", "mlflow", "neptune", "notebook", "pandas", "wandb"])
+@pytest.mark.parametrize("extra", ["cli", "comet", "examples", "mlflow", "notebook", "pandas", "wandb"])
 def test_an_extra_can_be_had(extra, distributions, tmp_path):
     requirement = f"{distributions['wheel']}[{extra}]"
     constraints = str(ROOT / "tests" / "constraints.txt")

@@ -11,7 +11,17 @@ from packaging.version import Version
 from .installation import ROOT, Environment, build, copy_source, digits
 
 LOWEST = ROOT / "tests" / "lowest.txt"
-TOOLS = ("captum", "hypothesis", "pandas", "psutil", "pytest", "pytest-xdist", "scikit-learn", "statsmodels")
+TOOLS = (
+    "captum",
+    "hypothesis",
+    "lightning",
+    "pandas",
+    "psutil",
+    "pytest",
+    "pytest-xdist",
+    "scikit-learn",
+    "statsmodels",
+)
 ROOMS = {
     "numbers": ["functional", "metrics", "comparison"],
     "capture": ["capture", "records", "runs"],
