@@ -88,7 +88,14 @@ def monitored(lightning, root):
     return done
 
 
-CASES = (many_analyses, training_data, datamodule, late_layers, compiled, monitored)
+CASES = (
+    many_analyses,
+    training_data,
+    datamodule,
+    late_layers,
+    pytest.param(compiled, marks=pytest.mark.slow),
+    monitored,
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
