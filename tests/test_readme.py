@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README, GUIDE, RECIPES = ROOT / "README.md", ROOT / "examples/analyses.md", ROOT / "examples/README.md"
-SPEED = ROOT / "tests/benchmarks/README.md"
+SPEED, WORKS_WITH = ROOT / "tests/benchmarks/README.md", ROOT / "tests/compatibility/README.md"
+PAGES = [README, GUIDE, RECIPES, SPEED, WORKS_WITH]
 
 
 def blocks(page, language):
@@ -59,7 +60,7 @@ def test_commands_that_read_runs_work_on_what_the_blocks_left(folder):
     assert (folder / "comparison/index.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("page", [README, GUIDE, RECIPES, SPEED], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_other_command_is_run_by_a_test_of_its_own(page, request, monkeypatch):
     """Or by ``.ci/run``, where it installs: here it is checked that there is such a test, marker, extra or program."""
     markers = {marker.partition(":")[0] for marker in request.config.getini("markers")}
@@ -91,8 +92,9 @@ def test_every_other_command_is_run_by_a_test_of_its_own(page, request, monkeypa
                 pytest.fail(f"nothing runs {line!r}")
 
 
-@pytest.mark.parametrize("page", [README, GUIDE, RECIPES, SPEED], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
+    assert "@@" not in page.read_text()  # something to be filled in
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if not link.startswith("http"):
@@ -129,14 +131,13 @@ class Collected:
 
 
 def test_every_row_of_what_it_works_with_names_tests_that_are_there():
-    section = README.read_text().partition("## What it works with")[2].partition("\n## ")[0]
     collected = Collected()
     pytest.main(
         ["--collect-only", "-q", "-m", "", "-p", "no:cacheprovider", f"{ROOT}/tests/compatibility"], [collected]
     )
     there = collected.names | {name.partition("[")[0] for name in collected.names}
     rows = 0
-    for group in section.split("\n### ")[1:]:
+    for group in WORKS_WITH.read_text().split("\n## ")[1:]:
         heading, *lines = group.splitlines()
         files = re.findall(r"`(tests/compatibility/\S+\.py)`", heading)
         for row in (line for line in lines if line.startswith("| ") and not line.startswith("| what ")):
