@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +32,12 @@ from .unit_groups import can_be_removed
 
 Kind = Literal["random", "principal", "class_means", "search"]
 Vectors = Sequence[float] | Sequence[Sequence[float]] | Tensor
+
+if TYPE_CHECKING:
+    Directions: TypeAlias = Kind | Sequence[Kind] | Mapping[str, Vectors]
+else:
+    Directions = Any  # Hydra refuses unions of containers; a command line reads the block above
+
 _CHOICES = ", ".join(map(repr, get_args(Kind)))
 _RESTARTS, _STEPS = 3, 30  # of the search
 
@@ -75,7 +81,7 @@ class DirectionAblation(LayerAnalysis):
         array([-0.5])
     """
 
-    directions: Kind | Sequence[Kind] | Mapping[str, Vectors] = "random"
+    directions: Directions = "random"
     count: int = 128
     max_samples: int = 256
 

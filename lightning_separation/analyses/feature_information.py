@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from torch import Tensor
 
@@ -23,9 +23,14 @@ from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
 from .layer_information import evenly_spaced
 from .named_features import check_argument, check_feature_names, feature_labels
-from .run_bins import Edges, RunBins, check_bins, check_edges
+from .run_bins import RunBins, check_bins, check_edges
 from .shared_information import shared_information
 from .sources import NOWHERE, layers_given, linear_layers, linear_sources
+
+if TYPE_CHECKING:
+    from .run_bins import Edges
+else:
+    Edges = Any  # Hydra refuses unions of containers; a command line reads the block above
 
 _MOST_NAMED = 10  # features in a message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -20,8 +20,13 @@ from ..records import Findings
 from .base import Failures, LayerChoice, OfInput, one_by_one
 from .cost import Facts, Forwards
 from .finite_units import finite_units, usable_rows
-from .run_bins import Edges, RunBins, check_bins, check_edges
+from .run_bins import RunBins, check_bins, check_edges
 from .shared_information import shared_information
+
+if TYPE_CHECKING:
+    from .run_bins import Edges
+else:
+    Edges = Any  # Hydra refuses unions of containers; a command line reads the block above
 
 _MUCH = 0.2  # share of values outside the bins that is worth a word
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -23,11 +23,18 @@ from .finite_units import finite_units, usable_rows
 from .halves import second_half
 from .layer_information import evenly_spaced
 from .rerun import private_generator
-from .run_bins import Edges, RunBins, check_bins, check_edges
+from .run_bins import RunBins, check_bins, check_edges
 from .shared_information import shared_information
 
 How = Literal["found", "random"]
 Weights = Literal["excess", "information"]
+
+if TYPE_CHECKING:
+    from .run_bins import Edges
+
+    Modules: TypeAlias = How | Mapping[str, Sequence[int]]
+else:
+    Edges = Modules = Any  # Hydra refuses unions of containers; a command line reads the block above
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Modularity(LayerChoice):
         array([0, 0, 0, 1, 1, 1])
     """
 
-    modules: How | Mapping[str, Sequence[int]] = "found"
+    modules: Modules = "found"
     num_modules: int = 4
     weights: Weights = "excess"
     bins: int = 10

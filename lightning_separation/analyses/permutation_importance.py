@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -24,8 +24,12 @@ from .named_features import check_argument, check_feature_names, feature_labels
 from .objective import Objective, Wanted, find_objective, is_wanted
 from .rerun import private_generator, sample_batches
 
-Groups = Mapping[str, Sequence[int | str]] | Literal["correlated"]
-"""Features to permute together, by the group's name, as numbers or names; ``"correlated"``: those that are."""
+if TYPE_CHECKING:
+    Groups: TypeAlias = Mapping[str, Sequence[int | str]] | Literal["correlated"]
+    """Features to permute together, by the group's name, as numbers or names; ``"correlated"``: those that are."""
+else:
+    Groups = Any  # Hydra refuses unions of containers; a command line reads the block above
+
 _CORRELATED = 0.9
 _MOST_ROWS = 10_000  # of a batch, to correlate features over
 _MOST_CORRELATED = 2000  # features whose correlations are looked at

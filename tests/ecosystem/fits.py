@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
+import lightning_separation
 from lightning_separation import Run
 from tests.helpers import blobs, loader, mlp
 
 NAMES = ("pytorch_lightning", "lightning.pytorch")
+ANALYSES = [
+    name for name in lightning_separation.__all__ if hasattr(getattr(lightning_separation, name), "needs_classes")
+]
 
 
 def seeded_loaders() -> tuple[Any, Any]:

@@ -5,8 +5,8 @@ import pytorch_lightning
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+import lightning_separation
 from lightning_separation import (
-    Ablation,
     DirectionAblation,
     HenzePenrose,
     LayerInformation,
@@ -15,7 +15,7 @@ from lightning_separation import (
     SeparationMonitor,
     load_run,
 )
-from tests.ecosystem.fits import assert_same_records, seeded_loaders, trainer
+from tests.ecosystem.fits import ANALYSES, assert_same_records, seeded_loaders, trainer
 from tests.helpers import Classifier
 
 CONFIG = """
@@ -48,6 +48,7 @@ monitor:
     - _target_: lightning_separation.DirectionAblation
       directions: {net.0: [[1, 0, 0, 0, 0, 0, 0, 0]], net.1: [0, 1, 0, 0, 0, 0, 0, 0]}
 """
+SELF = "lightning_separation.SeparationMonitor"
 FIRST, SECOND = [1.0] + 7 * [0.0], [0.0, 1.0] + 6 * [0.0]
 
 
@@ -84,17 +85,17 @@ def expected(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("code"), in_code())
 
 
-def test_analyses_in_a_list_need_no_conversion_where_hydra_can_keep_them():
-    """Without ``_convert_`` it makes configs of dataclasses in a list; it cannot of those that take mappings."""
-    made = [
-        {"_target_": "lightning_separation.HenzePenrose", "num_trees": 2},
-        {"_target_": "lightning_separation.Ablation"},
-    ]
-    monitor = instantiate(OmegaConf.create({"_target_": "lightning_separation.SeparationMonitor", "analyses": made}))
-    assert monitor.analyses == [HenzePenrose(num_trees=2), Ablation()]
+@pytest.mark.parametrize("name", ANALYSES)
+def test_each_analysis_in_a_list_needs_no_conversion(name):
+    """Without ``_convert_`` Hydra makes configs of dataclasses in lists, and knows no unions of containers in them."""
+    config = {"_target_": SELF, "analyses": [{"_target_": f"lightning_separation.{name}", "every_n_epochs": 2}]}
+    (found,) = instantiate(OmegaConf.create(config)).analyses
+    expected = getattr(lightning_separation, name)(every_n_epochs=2)
+    assert type(found) is type(expected)
+    assert (found, repr(found)) == (expected, repr(expected))
 
 
-@pytest.mark.parametrize("convert", ["all", "object"])
+@pytest.mark.parametrize("convert", ["none", "partial", "object", "all"])
 def test_the_monitor_of_a_config_is_that_of_code(tmp_path, expected, convert):
     monitor, code = instantiate(OmegaConf.create(CONFIG).monitor, _convert_=convert), in_code()
     for name in set(vars(code)) - {"analyses"}:
@@ -108,13 +109,13 @@ def test_the_monitor_of_a_config_is_that_of_code(tmp_path, expected, convert):
 
 
 def test_a_part_of_the_settings_can_be_left_for_later():
-    make = instantiate({"_target_": "lightning_separation.SeparationMonitor", "_partial_": True, "seed": 4})
+    make = instantiate({"_target_": SELF, "_partial_": True, "seed": 4})
     assert (make(name="mine").seed, make(name="mine").name) == (4, "mine")
 
 
 def test_a_function_is_given_by_its_path(tmp_path):
     config = {
-        "_target_": "lightning_separation.SeparationMonitor",
+        "_target_": SELF,
         "target_fn": {"_target_": "hydra.utils.get_method", "path": "tests.ecosystem.test_lightning_cli.first_class"},
     }
     assert instantiate(config).target_fn((1, 2)) == 2
