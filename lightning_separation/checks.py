@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ import numpy as np
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and records have suffixes
 _LONGEST_SHOWN = 80
+_REMOTE = re.compile(r"[A-Za-z][\w+.-]+:/")  # a letter alone is a drive; Path makes one slash of two
 
 
 def shown(value: Any) -> str:
@@ -126,11 +128,23 @@ def check_file_name(name: str, value: str) -> None:
 
 
 def check_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The value as a path; raise ValueError unless it can be one."""
+    """The value as a path; raise ValueError unless it can be one of this machine."""
     try:
         path = os.fsencode(value) if isinstance(value, str | os.PathLike) else b""
     except ValueError:  # text that the file system cannot hold
         path = b""
     if not path or b"\0" in path:
         raise ValueError(f"{name} must be a path, not {shown(value)}")
+    if is_remote(value):
+        raise ValueError(f"{name} must be a local folder, not {shown(value)}: records are files of this machine")
     return Path(value)
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is an address, such as of a bucket, and no place of this machine's.
+
+    Example:
+        >>> is_remote("s3://bucket/logs"), is_remote("C:/logs"), is_remote("logs")
+        (True, False, False)
+    """
+    return _REMOTE.match(os.fsdecode(path)) is not None

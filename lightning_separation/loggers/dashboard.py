@@ -61,6 +61,23 @@ def is_ours(layout: Layout) -> bool:
     return all(category.endswith(_OURS) for category in layout)
 
 
+def with_prefix(layout: Layout, prefix: str) -> Layout:
+    r"""A layout of scalars whose tags have something before them.
+
+    Example:
+        >>> with_prefix({"a": {"x": ("Multiline", ["^x/"]), "y": ("Margin", ["y", "z"])}}, "b-")
+        {'a': {'x': ('Multiline', ['^b\\-x/']), 'y': ('Margin', ['b-y', 'b-z'])}}
+    """
+
+    def named(kind: str, tag: str) -> str:
+        return f"^{re.escape(prefix)}{tag.removeprefix('^')}" if kind == "Multiline" else f"{prefix}{tag}"
+
+    return {
+        category: {title: (kind, [named(kind, tag) for tag in tags]) for title, (kind, tags) in charts.items()}
+        for category, charts in layout.items()
+    }
+
+
 def with_more(layout: Layout, more: Layout) -> Layout:
     """A layout with the charts of another added to it.
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..listing import listed
 from .adapters import adapter_for
 
-
-class Report(Protocol):
-    """Told of names."""
-
-    def __call__(self, subject: str, reason: str, *, harmless: bool = False) -> None:
-        """Report."""
+if TYPE_CHECKING:
+    from ..capture.recorder import Report
 
 
 def loggable(loggers: Iterable[Any], tags: Collection[str], report: Report) -> set[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile, is_zipfile
@@ -17,6 +18,7 @@ from .record import Record
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+_FILED = ("figures", "tables", "histograms")  # folders beside the records; names of files end in their step
 _INFO = {"schema": int, "settings": dict, "versions": dict}
 _HEAD = {
     **dict.fromkeys(("schema", "epoch", "step"), int),
@@ -89,25 +91,50 @@ def load_run_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def forget_fit(folder: Path, first: int = 0) -> None:
+def forget_fit(folder: Path, first: int = 0) -> int:
     """Remove the records of an earlier fit from an epoch on: another one begins there in the same folder.
+
+    With them go the figures, tables and histograms of steps that no other record has.
 
     Args:
         folder: Of the records; those outside of a fit (of ``trainer.validate``) stay.
         first: The first epoch to be removed.
+
+    Returns:
+        How many records there were.
+
+    Raises:
+        OSError: If one cannot be removed.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for epoch in range(3):
         ...         _ = save_record(Path(folder), Record(epoch, epoch, "fit", "val", [], [], np.zeros(0, int), {}))
-        ...     forget_fit(Path(folder), first=1)
-        ...     [path.name for path in Path(folder).iterdir()]
-        ['fit-epoch=0000-val.npz']
+        ...     forget_fit(Path(folder), first=1), [path.name for path in Path(folder).iterdir()]
+        (2, ['fit-epoch=0000-val.npz'])
     """
-    for file in folder.glob("fit-epoch=*-*.npz"):
-        if int(file.name.split("-")[1].removeprefix("epoch=")) >= first:
-            file.unlink()
+    records = folder.glob("fit-epoch=*-*.npz")
+    forgotten = [file for file in records if int(file.name.split("-")[1].removeprefix("epoch=")) >= first]
+    steps = _steps(forgotten)
+    for file in forgotten:
+        file.unlink()
+    if steps:
+        steps -= _steps(folder.glob("*.npz"))
+    for step in steps:
+        for kind in _FILED:
+            for shown in (folder / kind).glob(f"*-step={step:08d}.*"):
+                shown.unlink()
+    return len(forgotten)
+
+
+def _steps(files: Iterable[Path]) -> set[int]:
+    """Of the records in some files; of one that is broken nothing is known."""
+    steps = set()
+    for file in files:
+        with suppress(Exception), file.open("rb") as opened, np.load(opened, allow_pickle=False) as record:
+            steps.add(int(json.loads(record["head"].item())["step"]))
+    return steps
 
 
 def save_record(folder: Path, record: Record) -> Path:

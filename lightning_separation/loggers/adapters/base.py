@@ -36,7 +36,7 @@ class Adapter:
         """Log a distribution.
 
         Args:
-            tag: Under which name; a slash ends its group.
+            tag: Under which name; a slash ends its group. :meth:`tag` puts the logger's prefix before it.
             values: ``[n]``, finite, not empty.
             step: Where on the x axis.
         """
@@ -45,7 +45,7 @@ class Adapter:
         """Log a figure.
 
         Args:
-            tag: Under which name; a slash ends its group.
+            tag: Under which name; a slash ends its group. :meth:`tag` puts the logger's prefix before it.
             figure: Any.
             step: Where on the x axis.
         """
@@ -54,7 +54,7 @@ class Adapter:
         """Log a table.
 
         Args:
-            tag: Under which name; a slash ends its group.
+            tag: Under which name; a slash ends its group. :meth:`tag` puts the logger's prefix before it.
             table: Cells as text.
             step: Where on the x axis.
         """
@@ -67,10 +67,21 @@ class Adapter:
                 expressions that a tag begins with, in one of kind ``"Margin"`` value, lower and upper end.
         """
 
+    def tag(self, tag: str) -> str:
+        """A tag with the logger's own ``prefix=``, as Lightning has it before the names of scalars.
+
+        What goes through the logger's own ``log_metrics`` gets it there.
+
+        Args:
+            tag: Its name here.
+        """
+        prefix = getattr(self.logger, "_prefix", None)
+        return f"{prefix}{self.logger.LOGGER_JOIN_CHAR}{tag}" if prefix else tag
+
     def scalar_name(self, tag: str) -> str | None:
         """The name under which the logger keeps a scalar; None: it would refuse it, and the whole step with it.
 
         Args:
             tag: Its name here.
         """
-        return tag
+        return self.tag(tag)

@@ -34,22 +34,20 @@ class MLflowAdapter(Adapter):
         """Log the distribution of ``values``."""
         counts, edges = binned(values)
         bins = {"counts": counts.tolist(), "edges": edges.tolist()}
-        self.logger.experiment.log_dict(self.logger.run_id, bins, _path(tag, step, "json"))
+        self.logger.experiment.log_dict(self.logger.run_id, bins, self._path(tag, step, "json"))
 
     def figures(self, tag: str, figure: Figure, step: int) -> None:
         """Log a figure."""
-        self.logger.experiment.log_figure(self.logger.run_id, figure, _path(tag, step, "png"))
+        self.logger.experiment.log_figure(self.logger.run_id, figure, self._path(tag, step, "png"))
 
     def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
-        self.logger.experiment.log_text(self.logger.run_id, table.to_csv(), _path(tag, step, "csv"))
+        self.logger.experiment.log_text(self.logger.run_id, table.to_csv(), self._path(tag, step, "csv"))
 
     def scalar_name(self, tag: str) -> str | None:
         """The name under which the logger keeps a scalar; None: it would refuse it, and the whole step with it."""
-        prefix = self.logger._prefix
-        name = _STRIPPED.sub("", f"{prefix}{self.logger.LOGGER_JOIN_CHAR}{tag}" if prefix else tag)
+        name = _STRIPPED.sub("", self.tag(tag))
         return name if len(name) <= _LONGEST and posixpath.normpath(name) == name else None
 
-
-def _path(tag: str, step: int, ending: str) -> str:
-    return "/".join([*distinct_parts(tag, _FORBIDDEN), f"step={step:08d}.{ending}"])
+    def _path(self, tag: str, step: int, ending: str) -> str:
+        return "/".join([*distinct_parts(self.tag(tag), _FORBIDDEN), f"step={step:08d}.{ending}"])

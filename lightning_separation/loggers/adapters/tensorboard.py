@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...tables import Table
-from ..dashboard import Layout, is_ours, with_more
+from ..dashboard import Layout, is_ours, with_more, with_prefix
 from .base import Adapter
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ class TensorBoardAdapter(Adapter):
         low, high = float(values.min()), float(values.max())
         width = max(_FINEST_BIN, (high - low) / _MOST_BINS)
         edges = width * np.arange(np.floor(low / width), np.floor(high / width) + 2)
-        self.logger.experiment.add_histogram(tag, values, step, bins=edges)
+        self.logger.experiment.add_histogram(self.tag(tag), values, step, bins=edges)
 
     def figures(self, tag: str, figure: Figure, step: int) -> None:
         """Log a figure."""
-        self.logger.experiment.add_figure(tag, figure, step)
+        self.logger.experiment.add_figure(self.tag(tag), figure, step)
 
     def tables(self, tag: str, table: Table, step: int) -> None:
         """Log a table."""
-        self.logger.experiment.add_text(tag, table.to_markdown(), step)
+        self.logger.experiment.add_text(self.tag(tag), table.to_markdown(), step)
 
     def dashboard(self, layout: Layout) -> None:
         """Lay out charts of scalars, beside those laid out before by this package; where the user did, nothing."""
         # TensorBoard shows the last layout of a folder and only that.
         self.logger.experiment.flush()
         there = _last_layout(self.logger.log_dir)
-        complete = with_more(there, layout)
+        complete = with_more(there, with_prefix(layout, self.tag("")))
         if is_ours(there) and complete != there:
             self.logger.experiment.add_custom_scalars(complete)
 
