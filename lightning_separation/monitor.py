@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .namespaces import OtherCallback, is_overridden  # before anything else that imports Lightning
+
+# isort: split
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +17,7 @@ from torch import nn
 from .analyses import Analysis
 from .analyses.base import load_states, possible, reason_of, states
 from .analyses.sharing import findings_of
+from .bars import progress_of
 from .capture import Capture, NothingCapturedError, Sample, Snapshot, select_layers
 from .capture.buffers import Pooling
 from .capture.dataset_index import place, shard_of
@@ -22,11 +27,9 @@ from .checks import as_names, check_choice, check_file_name, check_flag, check_i
 from .compiled_step import CompiledStep
 from .errors import MonitorError
 from .loggers import KINDS
-from .namespaces import OtherCallback, is_overridden
 from .output import Output
 from .preview import Preview
 from .processes import Processes, check_strategy
-from .progress import progress_of
 from .records import Record
 from .reports import Reports
 from .schedule import check_validated, due_analyses, is_due, is_final, is_last_in_epoch

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import lightning_utilities.core.rank_zero as lightning_speech
 from torch import nn
 
 _log = logging.getLogger(__name__)
-_NAMES = {"pytorch_lightning": "pytorch_lightning", "lightning": "lightning.pytorch"}  # by the package's
-_HOOKS = tuple(f"{name}.core." for name in _NAMES.values())  # where Lightning has its own
+_HOOKS = ("pytorch_lightning.core.", "lightning.pytorch.core.")  # where Lightning has its own
+_SPEECH = "lightning_utilities.core.rank_zero"  # has the logger by which both speak: of the one imported last
+
+
+@contextmanager
+def _same_speech() -> Iterator[None]:
+    """Whatever is imported inside, Lightning goes on to speak by the logger it has, if it is there at all."""
+    before = getattr(sys.modules.get(_SPEECH), "log", None)
+    try:
+        yield
+    finally:
+        if before is not None and before.name != _SPEECH:  # else nobody has imported Lightning
+            sys.modules[_SPEECH].log = before  # type: ignore[attr-defined]
+
+
+with _same_speech():
+    import pytorch_lightning  # noqa: F401  # here, before any other of our modules does
 
 
 def _other_callback() -> Any:
     """``lightning.pytorch.Callback``; where it cannot be had, what any class has as its base."""
-    import pytorch_lightning  # noqa: F401  # the user may have imported neither
-
-    first = next(package for package, loaded in sys.modules.items() if loaded and package in _NAMES)
     try:
-        from lightning.pytorch import Callback
+        with _same_speech():
+            from lightning.pytorch import Callback
     except Exception:  # an install that is broken, however that is, must not break the other's
         _log.debug("lightning.pytorch is not there", exc_info=True)
         return object
-    finally:  # or both would speak by the logger of the one that was imported last, perhaps here
-        lightning_speech.log = logging.getLogger(f"{_NAMES[first]}.utilities.rank_zero")
     return Callback
 
 

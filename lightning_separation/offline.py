@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from . import namespaces  # noqa: F401  # before anything else that imports Lightning
+
+# isort: split
+
 import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence

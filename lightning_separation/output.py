@@ -9,10 +9,10 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from .bars import room_for_a_line
 from .capture.recorder import Report
 from .loggers import Display, Presenter, emit, gap, lay_out, loggable
 from .processes import Processes
-from .progress import room_for_a_line
 from .records import Record, forget_fit, save_record, save_run_info
 from .settings import package_versions
 from .speech import is_heard, say

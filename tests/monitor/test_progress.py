@@ -25,6 +25,7 @@ from lightning_separation import (
     PermutationImportance,
     SeparationMonitor,
     analyze,
+    load_run,
 )
 from lightning_separation.progress import Progress
 from lightning_separation.records import Findings
@@ -93,6 +94,37 @@ class NoValidation(TQDMProgressBar):
 
     def init_validation_tqdm(self):
         return Tqdm(disable=True)
+
+
+class Silent(TQDMProgressBar):
+    """Hooks without super, as others do: there are no bars of validations and tests."""
+
+    def on_sanity_check_start(self, *_): ...
+
+    on_sanity_check_end = on_validation_start = on_validation_batch_start = on_sanity_check_start
+    on_validation_batch_end = on_validation_end = on_test_start = on_test_batch_start = on_sanity_check_start
+    on_test_batch_end = on_test_end = on_sanity_check_start
+
+
+class Broken(Tqdm):
+    def set_description(self, desc=None, refresh=True):
+        if "separation" in desc:
+            raise AssertionError("not in mine")
+        super().set_description(desc, refresh)
+
+
+class BreaksTqdm(TQDMProgressBar):
+    def init_validation_tqdm(self):
+        return Broken(leave=False)
+
+    init_test_tqdm = init_validation_tqdm
+
+
+class BreaksRich(RichProgressBar):
+    def refresh(self, **settings):
+        if any("separation" in task.description and task.visible for task in self.progress.tasks):
+            raise AssertionError("not in mine")
+        super().refresh(**settings)
 
 
 class OwnBar(ProgressBar):
@@ -206,6 +238,17 @@ def test_nothing_remains_of_an_analysis_that_fails(tmp_path, terminal, name):
 def test_no_bar_where_the_trainer_shows_none(tmp_path, terminal, make):
     fit(tmp_path, terminal, make(terminal), Slow(terminal, waits=False))
     assert "separation" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize("go", ["fit", "validate", "test"])
+@pytest.mark.parametrize("make", [Silent, BreaksTqdm, BreaksRich])
+def test_trouble_with_a_bar_costs_a_bar(tmp_path, terminal, caplog, make, go):
+    caplog.set_level(logging.INFO, logger="lightning_separation")
+    fit(tmp_path, terminal, make(), Slow(terminal, waits=False), HenzePenrose(), go=go, on_error="raise")
+    (record,) = load_run(tmp_path).records
+    assert list(record.findings) == ["slow", "henze_penrose"]
+    assert not record.notes
+    assert "SeparationMonitor 'separation', " in caplog.text  # and the line is said
 
 
 def test_no_bar_without_a_progress_bar(tmp_path, terminal, capfd):
