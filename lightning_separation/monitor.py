@@ -198,6 +198,22 @@ class SeparationMonitor(Callback, OtherCallback):  # type: ignore[misc]
         kept = {name: value for name, value in vars(self).items() if name not in _OF_LIGHTNING}
         return kept | dict.fromkeys(_OF_A_LOOP)
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the records of this run are; the same in all of its processes.
+
+        None before its first analysed validation, and where none are left: with ``save=False`` or ``fast_dev_run``, or
+        without a folder on this machine.
+
+        Example:
+            >>> monitor = SeparationMonitor()
+            >>> monitor.folder is None
+            True
+            >>> trainer.fit(module, train_loader, val_loader)  # doctest: +SKIP
+            >>> run = load_run(monitor.folder)  # doctest: +SKIP
+        """
+        return self._output.folder
+
     # The Trainer's life cycle
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

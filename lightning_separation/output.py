@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from .bars import room_for_a_line
 from .capture.recorder import Report
+from .checks import is_remote
 from .loggers import Display, Presenter, emit, gap, lay_out, loggable
 from .processes import Processes
 from .records import Record, forget_fit, save_record, save_run_info
@@ -36,12 +37,20 @@ class Output:
         self._name, self._splits, self._kinds = name, splits, kinds
         self._save, self._report = save, report
         self._folder: Path | None = None  # where records go; None where there is nothing to leave, or no log directory
+        self._apart = False  # whether that is somewhere else than in the Trainer's log directory
         self._fresh = False  # whether the fit began with untrained steps, not from a checkpoint
         self._described: dict[Path, list[int]] = {}  # the training sample in the run.json of each folder
         self._positions: dict[str, list[int]] = {}  # by split where the samples are in the data
         self._laid_out: set[str] = set()  # tags that a dashboard may show
-        self._filed: set[str] = set()  # kinds of which it was said that no logger takes them
+        self._cleared: set[Path] = set()  # folders without what an earlier fit has left there
+        self._filed: set[str] = set()  # kinds that no logger takes
+        self._told: set[Path] = set()  # folders of which it was said where they are
         self.forget()
+
+    @property
+    def folder(self) -> Path | None:
+        """Where records are left; None before the first validation of a fit, or where none are."""
+        return self._folder
 
     def forget(self) -> None:
         """Begin anew with the curves."""
@@ -49,19 +58,25 @@ class Output:
 
     def begin(self, known: int, *, fresh: bool) -> None:
         """A fit begins, with an untrained network or not; curves go on behind the epochs below a known one."""
-        self._fresh = fresh
-        self._described.clear()
-        self._laid_out.clear()
-        self._filed.clear()
+        self._fresh, self._folder = fresh, None
+        for known_of_a_fit in (self._described, self._laid_out, self._cleared, self._filed, self._told):
+            known_of_a_fit.clear()
         for presenter in self.presenters.values():
             presenter.begin(known, fresh=fresh)
 
     def open(self, trainer: Trainer, dirpath: str | Path | None) -> None:
         """Find the folder for the records to come, in the run's or another; all processes do this."""
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._folder = None
+        self._folder = None
+        if trainer.fast_dev_run or not self._save:  # type: ignore[attr-defined]
+            return
+        log_dir = trainer.log_dir
+        place = dirpath or _run_folder(trainer, log_dir)
+        if place is None:
+            told = f"not saved: they are files of this machine, but {trainer.default_root_dir} is not; give dirpath="
+            self._report("records", told, harmless=True)
         else:
-            self._folder = Path(dirpath or _run_folder(trainer)) / self._name
+            self._folder = Path(place) / self._name
+            self._apart = log_dir is None or is_remote(log_dir) or Path(place) != Path(log_dir)
 
     def show(
         self, trainer: Trainer, pl_module: LightningModule, records: Sequence[Record], processes: Processes
@@ -83,6 +98,7 @@ class Output:
             pl_module.log_dict(some, logger=logs, batch_size=1, reduce_fx="max", sync_dist=True)
         if not trainer.is_global_zero:
             return
+        self._forget_earlier(trainer, records)
         self._emit(trainer, [(records[0].step, display) for display in shown])
         if {"scalars", "dashboard"} <= set(self._kinds) and not self._laid_out.issuperset(scalars):
             self._laid_out.update(scalars)
@@ -90,12 +106,10 @@ class Output:
                 lay_out(trainer.loggers, list(scalars), self._tags(split), self._report)
 
     def tell(self, trainer: Trainer, records: Sequence[Record]) -> None:
-        """Say in a line what the records of one validation have that is new."""
+        """Say where the records are, if that is not plain, and in a line what those of one validation have to tell."""
         if trainer.is_global_zero:
-            told = self.presenters["val"].summary(*records)
-            if told and is_heard():
-                with room_for_a_line(trainer):
-                    say(told)
+            _say(trainer, self._where(trainer.loggers))
+            _say(trainer, self.presenters["val"].summary(*records))
 
     def show_rest(self, trainer: Trainer) -> None:
         """Draw what was not drawn of the last record."""
@@ -112,11 +126,9 @@ class Output:
         """
         self._positions |= positions
         folder, records = self._folder, [record for record in records if record.findings]
-        if not self._save or folder is None or not records:
+        if folder is None or not records:
             return
         try:
-            if records[0].stage == "fit" and folder not in self._described:
-                forget_fit(folder, 0 if self._fresh else records[0].epoch)
             training_sample = self._positions.get("train", [])
             if self._described.get(folder) != training_sample:
                 save_run_info(folder, self._run_info(records[0], settings))
@@ -151,15 +163,36 @@ class Output:
         return shown
 
     def _emit(self, trainer: Trainer, shown: Iterable[tuple[int, Display]]) -> None:
-        folder = self._folder if self._save else None
-        filed: set[str] = set()
         for step, display in shown:
-            filed |= emit(display, trainer.loggers, step, self._kinds, folder, self._report)
-        if trainer.loggers and filed - self._filed:
-            self._filed |= filed
-            names = " and ".join(dict.fromkeys(type(logger).__name__ for logger in trainer.loggers))
-            kinds = ", ".join(kind for kind in ("figures", "tables", "histograms") if kind in filed)
-            say(f"{names} {'takes' if len(trainer.loggers) == 1 else 'take'} no {kinds}: they are in {folder}")
+            self._filed |= emit(display, trainer.loggers, step, self._kinds, self._folder, self._report)
+
+    def _forget_earlier(self, trainer: Trainer, records: Sequence[Record]) -> None:
+        """Remove, once in a fit, what an earlier one has left in the folder of these epochs and later ones."""
+        folder, record = self._folder, records[0]
+        if folder is None or folder in self._cleared or record.stage != "fit" or not any(r.findings for r in records):
+            return
+        self._cleared.add(folder)
+        try:
+            count = forget_fit(folder, 0 if self._fresh else record.epoch)
+        except OSError as error:
+            self._report("records", f"those of an earlier fit stay in {folder}: {error}")
+        else:
+            if count and self._fresh:
+                replaced = "1 record of an earlier fit is" if count == 1 else f"{count} records of an earlier fit are"
+                _say(trainer, f"{replaced} replaced in {folder}")
+
+    def _where(self, loggers: Sequence[Any]) -> str:
+        """Once in a fit, where records are that one would not find, or what no logger takes; else nothing."""
+        folder, filed = self._folder, self._filed if loggers else ()
+        if folder is None or folder not in self._described or folder in self._told or not (self._apart or filed):
+            return ""
+        self._told.add(folder)
+        names = " and ".join(dict.fromkeys(type(logger).__name__ for logger in loggers))
+        kinds = ", ".join(kind for kind in ("figures", "tables", "histograms") if kind in filed)
+        left = f"{names} {'takes' if len(loggers) == 1 else 'take'} no {kinds}: they are"
+        if self._apart:
+            return f"{f'{left} with the' if filed else 'the'} records in {folder}: load_run(monitor.folder)"
+        return f"{left} in {folder}"
 
     def _run_info(self, record: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -173,11 +206,24 @@ class Output:
         }
 
 
-def _run_folder(trainer: Trainer) -> Path:
-    """The log directory of the first logger; where it has none of this run alone, the place of its checkpoints."""
+def _say(trainer: Trainer, line: str) -> None:
+    if line and is_heard():
+        with room_for_a_line(trainer):
+            say(line)
+
+
+def _run_folder(trainer: Trainer, log_dir: str | None) -> Path | None:
+    """The log directory of the first logger; where it has none of this run alone, the place of its checkpoints.
+
+    Instead of one that is not on this machine, a place of the run's below the Trainer's folder; or None, if that is not
+    either.
+    """
     logger = trainer.logger
-    if logger is None or logger.log_dir:
-        return Path(trainer.log_dir or trainer.default_root_dir)
+    if logger is None or (logger.log_dir and not is_remote(log_dir or "")):
+        place = log_dir or trainer.default_root_dir
+        return None if is_remote(place) else Path(place)
     # Trainer.log_dir is then one folder for all runs, as of W&B, or none, as of MLflow with a database.
-    parts = (logger.save_dir or trainer.default_root_dir, logger.name, logger.version)
-    return trainer.strategy.broadcast(Path(*(str(part) for part in parts if part is not None)))
+    local = [path for path in (logger.save_dir, trainer.default_root_dir) if path and not is_remote(path)]
+    version = f"version_{logger.version}" if isinstance(logger.version, int) else logger.version
+    parts = [str(part) for part in (*local[:1], logger.name, version) if part is not None]
+    return trainer.strategy.broadcast(Path(*parts) if local else None)

@@ -219,6 +219,7 @@ def test_any_setting_of_analyze_works_or_is_refused_by_name(argument, value):
         pytest.param({"name": 3}, id="name-number"),
         pytest.param({"dirpath": ""}, id="dirpath-empty"),
         pytest.param({"dirpath": "a\0b"}, id="dirpath-nul"),
+        pytest.param({"dirpath": "s3://bucket/logs"}, id="dirpath-remote"),
         pytest.param({"seed": 2**64}, id="seed-huge"),
         pytest.param({"seed": 1.0}, id="seed-float"),
         pytest.param({"target_fn": True}, id="target_fn-true"),

@@ -18,7 +18,7 @@ from lightning_separation import (
     WeightContributions,
     load_run,
 )
-from lightning_separation.records import Findings, Record, load_record, save_record, save_run_info
+from lightning_separation.records import Findings, Record, forget_fit, load_record, save_record, save_run_info
 from tests.helpers import Classifier, blobs, loader, trainer
 
 AXES = {"divergence": ("pair",), "separation": (), "active": ("unit", "class"), "effect": ("unit",)}
@@ -79,6 +79,23 @@ def test_one_file_an_epoch_of_a_fit_and_one_for_every_other_validation(tmp_path)
         ("validate", 0, 0),
         ("fit", 1, 12),
     ]
+
+
+def test_forgetting_a_fit_takes_along_what_was_shown_of_it_alone(tmp_path):
+    for r in (record(0), record(1), record(2), record(2, split="train"), record(7, "validate", step=20)):
+        save_record(tmp_path, r)
+    shown = [tmp_path / kind / f"x-step={step:08d}.csv" for kind in ("figures", "tables") for step in (0, 10, 20, 110)]
+    mine = tmp_path / "figures" / "mine.png"
+    for file in (mine, *shown):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    broken = tmp_path / "fit-epoch=0011-val.npz"
+    broken.write_bytes(b"broken")
+    assert forget_fit(tmp_path, first=1) == 4
+    left = {path.name for path in tmp_path.glob("*.npz")}
+    assert left == {"fit-epoch=0000-val.npz", "validate-epoch=0007-val-0000.npz"}
+    assert [file for file in shown if not file.exists()] == [file for file in shown if "step=00000010" in file.name]
+    assert mine.exists()
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
