@@ -8,8 +8,14 @@ it is all the same.
     python examples/cli/main.py fit --config examples/cli/config.yaml
     python examples/cli/main.py fit --config examples/cli/config.yaml --trainer.callbacks.every_n_epochs=1
     python examples/cli/main.py fit --config examples/cli/config.yaml --trainer.callbacks.analyses+=Selectivity
-    python examples/cli/main.py fit --trainer.callbacks.help=lightning_separation.SeparationMonitor
+    python examples/cli/main.py fit --config examples/cli/config.yaml --print_config=comments
+    python examples/cli/main.py fit --trainer.callbacks+=SeparationMonitor --trainer.callbacks.every_n_epochs=4
+    python examples/cli/main.py fit --trainer.callbacks.help=SeparationMonitor
     tensorboard --logdir lightning_logs
+
+``--trainer.callbacks.<argument>`` sets an argument of the last callback in the list, so the monitor is the last of
+``config.yaml``; those of the others are set in the file. Of the monitor's analyses it is the last, too:
+``--trainer.callbacks.analyses.<argument>``.
 """
 
 from __future__ import annotations
@@ -21,6 +27,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
+
+# A command line knows only what is imported by a short name, as in --trainer.callbacks+=SeparationMonitor.
+from lightning_separation import SeparationMonitor  # noqa: F401
 
 
 class Digits(LightningDataModule):

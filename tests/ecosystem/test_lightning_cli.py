@@ -1,13 +1,16 @@
 """Every argument of the monitor and of each analysis can be set by LightningCLI, on its command line and in YAML."""
 
+import ast
 import contextlib
 import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from inspect import signature
 from pathlib import Path
 
@@ -16,7 +19,8 @@ import torch
 
 import lightning_separation
 from lightning_separation import SeparationMonitor, load_run
-from tests.ecosystem.fits import NAMES, assert_same_records
+from tests.ecosystem.fits import ANALYSES, NAMES, assert_same_records
+from tests.test_readme import README, RECIPES, commands
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "cli"
@@ -67,6 +71,12 @@ OTHER_WAYS = [
     ("epochs", None, None),
 ]
 
+REFUSED = {
+    "--trainer.callbacks.every_n_epochs=0": "every_n_epochs must be an integer of at least 1, not 0",
+    "--trainer.callbacks.analyses.alpha=2": "alpha must be a number from 0 to 1, not 2.0",
+}
+"""What is not possible, and why."""
+
 COMMON = {"layers": ["net.*"], "every_n_epochs": 4, "pooling": "max", "max_samples": 9, "bins": 7, "max_units": 5}
 COMMON |= {"distance": "cosine", "alpha": 0.01, "fraction": 0.5, "repeats": 3, "count": 4, "threshold": 0.25}
 COMMON |= {"edges": [-1.0, 2.0], "correction": "miller-madow", "feature_names": ["a", "b"], "argument": 1}
@@ -77,13 +87,13 @@ SPECIAL = {
     ("DirectionAblation", "directions"): {"net.0": [[1.0, 0.0], [0.6, 0.8]], "net.1": [0.0, 1.0]},
     ("GroupAblation", "counts"): "each",
     ("HenzePenrose", "num_trees"): 2,
-    ("HenzePenrose", "multiclass"): "global",
     ("Modularity", "modules"): {"net.0": [0, 0, 1]},
     ("Modularity", "num_modules"): 3,
     ("Modularity", "weights"): "information",
     ("PermutationImportance", "groups"): {"both": [0, "b"]},
 }
 OTHERS = [
+    ("HenzePenrose", {"multiclass": "global"}),  # only of one tree
     ("DirectionAblation", {"directions": ["random", "search"]}),
     ("DirectionAblation", {"directions": "principal"}),
     ("PermutationImportance", {"argument": "pixels", "groups": "correlated"}),
@@ -92,15 +102,12 @@ OTHERS = [
     ("Ablation", {"screen": 1.0}),
 ]
 
-ANALYSES = [
-    name for name in lightning_separation.__all__ if hasattr(getattr(lightning_separation, name), "needs_classes")
-]
-
 
 def settings_of(name):
-    """A value for each argument of an analysis that is not its default; each comes in one of some groups."""
+    """A value for each argument of an analysis that is not its default, of those that can be set together."""
     parameters = signature(getattr(lightning_separation, name)).parameters
-    return {key: SPECIAL[name, key] if (name, key) in SPECIAL else COMMON[key] for key in parameters}
+    values = {key: SPECIAL[name, key] if (name, key) in SPECIAL else COMMON.get(key) for key in parameters}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def parsed(namespace, *arguments):
@@ -113,6 +120,11 @@ def parsed(namespace, *arguments):
         seed_everything_default=False,
         args=["--trainer.logger=false", "--trainer.callbacks+=lightning_separation.SeparationMonitor", *arguments],
     )
+    return the_monitor(cli)
+
+
+def the_monitor(cli):
+    """The one of a command line."""
     (monitor,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, SeparationMonitor))
     return monitor
 
@@ -152,34 +164,25 @@ def test_the_other_ways_to_write_an_argument(key, value, kept):
     assert_is(getattr(parsed(NAMES[0], written(key, value)), key), kept)
 
 
-def of_all():
-    """Each argument of each analysis, by itself, and other ways to write some."""
-    for name in ANALYSES:
-        for key, value in settings_of(name).items():
-            yield name, {key: value}
-    yield from OTHERS
-
-
 @pytest.mark.parametrize("name", ANALYSES)
 def test_every_argument_of_an_analysis(name):
     kind, namespace = getattr(lightning_separation, name), NAMES[ANALYSES.index(name) % 2]
-    for settings in [given for which, given in of_all() if which == name]:
+    tried = [settings_of(name), *(given for which, given in OTHERS if which == name)]
+    assert set().union(*tried) == set(signature(kind).parameters)
+    for settings in tried:
         options = [written(f"analyses.{key}", value) for key, value in settings.items()]
         (found,) = parsed(namespace, f"--trainer.callbacks.analyses+={name}", *options).analyses
         expected = kind(**settings)
         for key in signature(kind).parameters:
             assert_is(getattr(found, key), getattr(expected, key))
-        (key,) = list(settings)[:1]
-        default = signature(kind).parameters[key].default
-        assert isinstance(getattr(found, key), dict) or getattr(found, key) != default
+        for key in settings:
+            default = signature(kind).parameters[key].default
+            assert isinstance(getattr(found, key), dict) or getattr(found, key) != default
 
 
 def test_all_there_are_are_tested():
     assert len(ANALYSES) == 17
     assert {name for name, _ in SPECIAL} <= set(ANALYSES)
-
-
-QUICK = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
 
 
 def unwrapped(text):
@@ -203,36 +206,88 @@ def test_the_help_is_that_of_the_docstring(name):
     assert len(told) < 12_000  # no list of all classes of torch
 
 
-def test_the_printed_config_has_every_argument_with_its_help_and_runs_and_so_does_the_saved_one(tmp_path):
-    (tmp_path / "main.py").write_text((EXAMPLE / "main.py").read_text())
-    printed = run(tmp_path, "fit", "--config", EXAMPLE / "config.yaml", *QUICK, "--print_config=comments")
+@pytest.mark.parametrize("namespace", NAMES)
+@pytest.mark.parametrize("option, reason", REFUSED.items(), ids=REFUSED)
+def test_what_is_refused_is_said_with_the_reason(namespace, option, reason):
+    """Among what LightningCLI says of the types that a callback could have been of."""
+    with pytest.raises(ValueError, match=re.escape(f"- {reason}")):
+        parsed(namespace, "--trainer.callbacks.analyses+=Significance", option)
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The example's module."""
+    specification = spec_from_file_location("example_of_the_command_line", EXAMPLE / "main.py")
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def command(example, tmp_path, monkeypatch):
+    """What LightningCLI makes of the words behind ``main.py``, in a folder where ``examples`` is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(EXAMPLE.parent)
+    return lambda *words: example.LightningCLI(example.Classifier, example.Digits, args=[words[0], *QUIET, *words[1:]])
+
+
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+NO_EPOCH, ONE_EPOCH = "--trainer.max_epochs=0", "--trainer.max_epochs=1"
+SCRIPT = "python examples/cli/main.py "
+
+
+def lines():
+    """The example's commands, as its docstring and the pages tell them."""
+    told = ast.get_docstring(ast.parse((EXAMPLE / "main.py").read_text())).splitlines()
+    found = [line.strip() for line in told] + [line for page in (README, RECIPES) for line in commands(page)]
+    return list(dict.fromkeys(line.removeprefix(SCRIPT) for line in found if line.startswith(SCRIPT)))
+
+
+@pytest.mark.parametrize("line", lines())
+def test_a_command_that_is_told_does_what_it_says(command, capsys, line):
+    options = dict(word.split("=", 1) for word in shlex.split(line) if "=" in word)
+    if {"--print_config", "--trainer.callbacks.help"} & set(options):
+        with pytest.raises(SystemExit) as left:
+            command(*shlex.split(line))
+        assert left.value.code == 0
+        assert "every_n_epochs" in capsys.readouterr().out
+        return
+    monitor = the_monitor(command(*shlex.split(line), NO_EPOCH))
+    kept = {"--trainer.callbacks+": "SeparationMonitor", "--trainer.callbacks.every_n_epochs": monitor.every_n_epochs}
+    kept["--trainer.callbacks.analyses+"] = type(monitor.analyses[-1]).__name__
+    assert options == {option: str(kept[option]) for option in options}
+
+
+def test_the_printed_config_has_every_argument_with_its_help_and_runs_and_so_does_the_saved_one(
+    command, capsys, tmp_path
+):
+    with pytest.raises(SystemExit):
+        command("fit", "--config", "examples/cli/config.yaml", ONE_EPOCH, "--print_config=comments")
+    printed = capsys.readouterr().out
     for name in ("SeparationMonitor", "HenzePenrose", "Significance", "Ablation", "LayerInformation"):
         block = printed.partition(f"class_path: lightning_separation.{name}\n")[2]
         for key in signature(getattr(lightning_separation, name)).parameters:
             assert re.search(rf"# .+\n +{key}:", block), f"{name}: {key}"
     (tmp_path / "printed.yaml").write_text(printed)
-    run(tmp_path, "fit", "--config", "printed.yaml")
+    command("fit", "--config", "printed.yaml")
     logs = tmp_path / "lightning_logs"
-    run(tmp_path, "fit", "--config", logs / "version_0" / "config.yaml")
+    command("fit", "--config", str(logs / "version_0" / "config.yaml"))
     first, second = (load_run(logs / name) for name in ("version_0", "version_1"))
     assert first.info["settings"] == second.info["settings"]
     assert first.info["settings"]["analyses"]["significance"].endswith("alpha=0.01, pooling='mean')")
     assert_same_records(first, second)
 
 
-def test_the_example_runs_with_the_other_name_of_lightning(tmp_path):
-    example = (EXAMPLE / "main.py").read_text()
-    (tmp_path / "main.py").write_text(example.replace("from pytorch_lightning", "from lightning.pytorch"))
-    run(tmp_path, "fit", "--config", EXAMPLE / "config.yaml", *QUICK)
-    assert load_run(tmp_path / "lightning_logs").info["settings"]["every_n_epochs"] == 4
-
-
-def run(folder, *arguments):
-    """What the example's command prints, in a process of its own."""
-    command = [sys.executable, "main.py", *map(str, arguments)]
+def test_the_example_runs_as_a_script_with_the_other_name_of_lightning_and_short_names(tmp_path):
+    for name, old, new in [
+        ("main.py", "from pytorch_lightning", "from lightning.pytorch"),
+        ("config.yaml", "lightning_separation.SeparationMonitor", "SeparationMonitor"),
+    ]:
+        text = (EXAMPLE / name).read_text()
+        assert old in text
+        (tmp_path / name).write_text(text.replace(old, new))
+    words = ["fit", "--config", "config.yaml", "--trainer.callbacks.every_n_epochs=1", ONE_EPOCH, *QUIET]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    subprocess.run([sys.executable, "main.py", *words], cwd=tmp_path, env=environment, check=True, timeout=200)
+    run = load_run(tmp_path / "lightning_logs")
+    assert (run.info["settings"]["every_n_epochs"], len(run.records)) == (1, 1)
