@@ -90,6 +90,26 @@ def percent(share: Any, digits: str = ".1f") -> str:
     return text if text == "–" else f"{text}%"
 
 
+def interval(low: float, high: float) -> str:
+    """A 95% interval of a difference, or a dash.
+
+    Example:
+        >>> interval(-0.01, 0.25)
+        '−0.010 to +0.250'
+    """
+    return f"{signed(low, '.3f')} to {signed(high, '.3f')}" if math.isfinite(low) and math.isfinite(high) else "–"
+
+
+def chance(p: float) -> str:
+    """A p- or q-value.
+
+    Example:
+        >>> chance(0.2), chance(1e-9)
+        ('0.200', '<0.001')
+    """
+    return "<0.001" if p < 0.001 else plain(p, ".3f")
+
+
 def printable(text: str) -> str:
     r"""A text whose control characters, which a terminal would obey, are blanks.
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ..comparison import adjusted, jackknife_difference, jackknife_mean
 from ..comparison.difference import ROUNDING
 from ..records import INPUT, Record
+from ..records.summary import hardest_pairs as hardest_pairs_of
+from ..records.summary import needed_units
 from ..runs import Comparison, Run
 from ..runs.compare import measured_classes, separations
 from ..runs.run import Moment
@@ -160,12 +162,10 @@ def hardest_pairs(run: Run) -> list[Pair]:
     matrices = list(separations(record).items())
     (_, first), (last_layer, last) = matrices[0], matrices[-1]
     bounds = [found[last_layer].get(name, np.full_like(last, np.nan)) for name in ("bayes_lower", "bayes_upper")]
-    pairs = [
+    return [
         Pair(names[a], names[b], *(float(matrix[a, b]) for matrix in (first, last, *bounds)))
-        for a, b in zip(*np.triu_indices(len(last), 1), strict=True)
-        if np.isfinite(last[a, b])
+        for a, b in hardest_pairs_of(last)[:_MOST_ROWS]
     ]
-    return sorted(pairs, key=lambda pair: pair.last)[:_MOST_ROWS]
 
 
 def most_needed(record: Record) -> list[Unit]:
@@ -173,15 +173,13 @@ def most_needed(record: Record) -> list[Unit]:
     found: dict[tuple[int, str], Unit] = {}
     for layer in record.layers:
         values = record.findings["ablation"].get(layer, {})
-        if "loss" not in values or values.get("is_output", False):
-            continue
-        none = np.full(len(values["loss"]), np.nan)
-        changes = [values.get(name, none) for name in ("loss", "accuracy", "kl")]
-        for unit, (loss, accuracy, kl) in enumerate(np.stack(changes, 1).tolist()):
-            if 0 < loss < np.inf:
-                alike = (unit, f"{loss:.6g} {accuracy:.6g} {kl:.6g}")
-                exact = bool(values["exact"][unit]) if "exact" in values else True
-                found.setdefault(alike, Unit([], unit, loss, accuracy, kl, exact)).layers.append(layer)
+        for unit in needed_units(values):
+            loss, accuracy, kl = (
+                float(values[name][unit]) if name in values else np.nan for name in ("loss", "accuracy", "kl")
+            )
+            alike = (unit, f"{loss:.6g} {accuracy:.6g} {kl:.6g}")
+            exact = bool(values["exact"][unit]) if "exact" in values else True
+            found.setdefault(alike, Unit([], unit, loss, accuracy, kl, exact)).layers.append(layer)
     return sorted(found.values(), key=lambda unit: -unit.loss)[:_MOST_ROWS]
 
 
@@ -270,8 +268,7 @@ def _measured(record: Record, moment: Moment, layer: str) -> Measured:
     divergence = values["divergence"]
     known = measured_classes(divergence)
     mean = jackknife_mean(divergence[np.ix_(known, known)])
-    above = np.where(np.tri(len(names), dtype=bool), np.nan, divergence)
-    a, b = np.unravel_index(np.nanargmin(above), above.shape)
+    a, b = hardest_pairs_of(divergence)[0]
     return Measured(
         record.split,
         moment,

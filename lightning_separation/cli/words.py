@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import tables
 from ..listing import counted as counted
 from ..runs import Comparison
-from ..tables import plain, signed
+from ..tables import interval as interval
 from .facts import ALPHA, num_tests
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -29,16 +30,6 @@ def sparkline(values: Sequence[float], width: int = _WIDEST) -> str:
     return "".join(_BLOCKS[height] if known else " " for height, known in zip(heights, ~np.isnan(chosen), strict=True))
 
 
-def interval(low: float, high: float) -> str:
-    """A 95% interval of a difference, or a dash.
-
-    Example:
-        >>> interval(-0.01, 0.25)
-        '−0.010 to +0.250'
-    """
-    return f"{signed(low, '.3f')} to {signed(high, '.3f')}" if np.isfinite([low, high]).all() else "–"
-
-
 def chance(p: float) -> str:
     """A p- or q-value; a star says that it is below 0.05.
 
@@ -46,8 +37,7 @@ def chance(p: float) -> str:
         >>> chance(0.2), chance(0.0123), chance(1e-9)
         ('0.200', '0.012 *', '<0.001 *')
     """
-    text = "<0.001" if p < 0.001 else plain(p, ".3f")
-    return f"{text} *" if p < ALPHA else text
+    return f"{tables.chance(p)} *" if p < ALPHA else tables.chance(p)
 
 
 def adjusted_for(comparison: Comparison) -> str:

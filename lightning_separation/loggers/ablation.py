@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..plots import SelectiveOrUsed, effect_size_by_loss, extremes, selective_or_used, unit_ablation
 from ..plots.causal import MOST_CHANGE, MOST_EFFECT
 from ..records import Record
+from ..records.summary import needed_units
 from ..tables import Table, percent, plain, signed
 from .display import Display, History, clean_score, prefixed, score_of, title
 
@@ -91,10 +92,8 @@ def _groups(values: Mapping[str, NDArray], tested: Mapping[str, NDArray]) -> Sel
 def _most_needed(record: Record) -> Table:
     found, tested = record.findings["ablation"], _tested(record)
     units = []
-    for layer in [layer for layer in record.layers if layer in found and not _is_output(found[layer])]:
-        loss = found[layer]["loss"]
-        order = np.argsort(np.where(np.isfinite(loss), -loss, np.inf), kind="stable")
-        units += [(layer, unit) for unit in order[:_MOST_UNITS].tolist() if 0 < loss[unit] < np.inf]
+    for layer in [layer for layer in record.layers if layer in found]:
+        units += [(layer, unit) for unit in needed_units(found[layer])[:_MOST_UNITS]]
     units.sort(key=lambda place: -found[place[0]]["loss"][place[1]])
     same: dict[tuple[int, str], list[str]] = {}  # a Linear and the ReLU behind it lose the same with a unit
     for layer, unit in units:
@@ -146,7 +145,7 @@ def _layers(record: Record) -> Table:
         values = found[layer]
         loss, clean = values["loss"], values["clean_loss"].item()
         known = loss[np.isfinite(loss)]
-        best = int(np.argmax(np.where(np.isfinite(loss), loss, -np.inf))) if len(known) else "–"
+        needed = needed_units(values)
         little = percent(
             (np.abs(known) < _LITTLE * abs(clean)).mean() if len(known) and np.isfinite(clean) else np.nan, ".0f"
         )
@@ -156,8 +155,8 @@ def _layers(record: Record) -> Table:
                 str(len(loss)),
                 percent(values["exact_fraction"], ".0f"),
                 plain(clean),
-                str(best),
-                signed(known.max(initial=-np.inf)),
+                str(needed[0]) if needed else "–",
+                signed(loss[needed[0]]) if needed else "–",
                 little,
                 str(int((known < 0).sum())),
             ]

@@ -35,7 +35,7 @@ from .display import Display, History, prefixed
 from .files import Folder
 
 KINDS = ("scalars", "histograms", "figures", "tables", "dashboard")
-Memory = dict[int | str, dict[str, dict[str, dict[str, float]]]]
+Memory = dict[int | str, dict[str, dict[str, dict[str, Any]]]]
 
 _DISPLAYS: dict[str, Callable[[Record, History, str], Display]] = {
     "henze_penrose": henze_penrose.display,
@@ -68,16 +68,17 @@ def _numbers(analysis: str, quantities: Iterable[str], record: Record) -> dict[s
     }
 
 
-_REMEMBERED: dict[str, Callable[[Record], dict[str, dict[str, float]]]] = {
+_REMEMBERED: dict[str, Callable[[Record], dict[str, dict[str, Any]]]] = {
     "henze_penrose": partial(_numbers, "henze_penrose", ["separation"]),
     "layer_information": partial(_numbers, "layer_information", ["entropy_mean", "label_excess_mean"]),
+    "significance": significance.remembered,
     "label_suspects": label_suspects.remembered,
 }
-"""By analysis what is shown over all records so far."""
+"""By analysis what is shown over all records so far, or compared with that of the next."""
 
 
-def remembered(record: Record) -> dict[str, dict[str, dict[str, float]]]:
-    """What later figures and tables need of a record: by analysis, quantity and layer (or sample)."""
+def remembered(record: Record) -> dict[str, dict[str, dict[str, Any]]]:
+    """What later figures, tables and lines need of a record: by analysis, quantity and layer (or sample)."""
     return {analysis: _REMEMBERED[analysis](record) for analysis in record.findings if analysis in _REMEMBERED}
 
 

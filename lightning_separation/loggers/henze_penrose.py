@@ -6,6 +6,7 @@ import numpy as np
 
 from ..plots import separation_depth, separation_heatmap
 from ..records import Record
+from ..records.summary import hardest_pairs
 from ..runs.figures import class_intervals
 from ..tables import Table
 from .display import Display, History, prefixed, title
@@ -60,13 +61,10 @@ def display(record: Record, history: History, name: str) -> Display:
 
 def _hardest_pairs(record: Record, last: str) -> Table:
     found = record.findings["henze_penrose"]
-    num = len(record.class_names)
     first = next(iter(found))
-    first_classes, second_classes = np.triu_indices(num, 1)
-    values = found[last]["divergence"][first_classes, second_classes]
-    pairs = np.argsort(values, kind="stable")[: np.isfinite(values).sum()]  # NaN come last
+    pairs = hardest_pairs(found[last]["divergence"])
     rows = []
-    for a, b in zip(first_classes[pairs[:_MOST_ROWS]], second_classes[pairs[:_MOST_ROWS]], strict=True):
+    for a, b in pairs[:_MOST_ROWS]:
         row = [record.class_names[a], record.class_names[b]]
         row += [f"{found[layer]['divergence'][a, b]:.3f}" for layer in (first, last)]
         if "p_value" in found[last]:

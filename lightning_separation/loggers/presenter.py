@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..records import Record
+from ..records.record import BEFORE_TRAINING
 from .display import Display
 from .emit import Memory, displays, remembered
-from .summary import facts, line
+from .summary import line
 
 
 class Presenter:
@@ -24,21 +25,26 @@ class Presenter:
         self.name = name
         self._memory: Memory = {}
         self._counts: dict[str, int] = {}  # how often each analysis was made in fits so far
-        self._latest: dict[str, Any] = {}  # what the fit's latest records of each analysis had to tell, and the epoch
         self._undrawn: dict[str, tuple[int, Display]] = {}  # by analysis: step and figures not drawn of the last record
 
     def begin(self, known: int, *, fresh: bool) -> None:
         """A fit begins, with an untrained network or not; epochs below a known one and validations are remembered."""
-        self._memory = {key: row for key, row in self._memory.items() if isinstance(key, str) or key < known}
+        goes_on = not fresh or not any(isinstance(label, int) for label in self._memory)
+        self._memory = {
+            label: row
+            for label, row in self._memory.items()
+            if (label < known if isinstance(label, int) else label != BEFORE_TRAINING or goes_on)
+        }
         self._counts = {} if fresh else self._counts
-        self._latest = {} if fresh or self._latest.get("epoch", 0) >= known else self._latest
         self._undrawn = {}
 
     def show(self, record: Record) -> list[Display]:
         """What to show of a record now, analysis by analysis."""
-        if found := remembered(record):
-            self._memory.pop(record.label, None)  # the latest comes last
-            self._memory[record.label] = found
+        self._memory.pop(record.label, None)  # the latest comes last
+        kept = [label for label in self._compared() if "significance" in self._memory[label]][-1:]
+        for label in self._memory.keys() - kept:
+            self._memory[label].pop("significance", None)  # there can be many dead units; only the last are compared
+        self._memory[record.label] = remembered(record)
         shown = displays(record, self._memory, self.name)
         if record.stage == "fit":
             for analysis, display in shown.items():
@@ -53,14 +59,15 @@ class Presenter:
         """A line that says what changed since the fit's record before; outside of a fit how things are.
 
         Args:
-            record: The latest.
+            record: The latest, which was shown.
             train: That of the training data at the same time.
         """
-        if record.stage != "fit":
-            return line(record, {}, self.name, train)
-        told = line(record, self._latest, self.name, train)
-        self._latest |= {**facts(record), "epoch": record.epoch}
-        return told
+        earlier = [label for label in self._compared() if label != record.label] if record.stage == "fit" else []
+        return line(record, {label: self._memory[label] for label in earlier}, self.name, train)
+
+    def _compared(self) -> list[int | str]:
+        """Labels of the records of the fit, and of that before it, which the next of the fit is compared with."""
+        return [label for label in self._memory if isinstance(label, int) or label == BEFORE_TRAINING]
 
     def rest(self) -> list[tuple[int, Display]]:
         """Step and figures of what was not drawn of the last records; after that there is no rest."""
@@ -69,12 +76,11 @@ class Presenter:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on with the curves."""
-        return {"memory": dict(self._memory), "counts": dict(self._counts), "latest": dict(self._latest)}
+        return {"memory": dict(self._memory), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them over."""
         self._memory, self._counts = dict(state["memory"]), dict(state["counts"])
-        self._latest = dict(state.get("latest", {}))  # an older version has none
 
 
 def _is_milestone(count: int) -> bool:

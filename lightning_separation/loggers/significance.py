@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plots import unit_distributions
-from ..records import Record
+from ..records import INPUT, Record
 from ..tables import Table
 from .display import Display, History, prefixed, title
 
@@ -54,6 +54,13 @@ def display(record: Record, history: History, name: str) -> Display:
     if len(found):
         shown.tables[f"{prefixed(name, 'significance_tables')}/layers"] = _layers(record)
     return shown
+
+
+def remembered(record: Record) -> dict[str, dict[str, list[int]]]:
+    """Numbers of the units of each layer behind the input that give the same for every sample."""
+    found = record.findings["significance"]
+    layers = [layer for layer in record.layers if layer in found and layer != INPUT and "dead" in found[layer]]
+    return {"dead": {layer: np.flatnonzero(found[layer]["dead"]).tolist() for layer in layers}}
 
 
 def _distributions(record: Record, layer: str, name: str) -> Figure:

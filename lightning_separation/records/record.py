@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     "epoch", "step", "stage", "split", "layer", "analysis", "quantity", "class_a", "class_b", "unit", "value",
 )  # fmt: skip
+BEFORE_TRAINING = "before training"
+"""Label of a validation of the network as it was made."""
 _COLUMN_AXES = {"pair", "class", "unit"}
 
 
@@ -77,7 +79,7 @@ class Record:
         """The epoch of a fit, else the stage; so a curve calls its record."""
         if self.stage == "fit":
             return self.epoch
-        return "before training" if self.stage == "validate" and self.step == 0 else f"{self.stage}, epoch {self.epoch}"
+        return BEFORE_TRAINING if self.stage == "validate" and self.step == 0 else f"{self.stage}, epoch {self.epoch}"
 
     @property
     def when(self) -> str:

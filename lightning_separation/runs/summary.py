@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..listing import counted, listed
-from ..tables import Table, plain, shorten, signed
+from ..tables import Table, chance, interval, plain, shorten, signed
 from .moments import Moment, named
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def comparison_table(comparison: Comparison) -> Table:
             plain(row.other_mean, ".3f"),
             other,
             signed(row.effect, ".3f"),
-            _interval(row.low, row.high),
-            "<0.001" if row.q_value < 0.001 else plain(row.q_value, ".3f"),
+            interval(row.low, row.high),
+            chance(row.q_value),
         ]
         for layer, other, row in zip(layers, others, rows, strict=True)
     ]
@@ -91,8 +91,9 @@ def _curves(run: Run) -> dict[str, dict[Moment, float]]:
     curves: dict[str, dict[Moment, float]] = {layer: {} for layer in run.layers}
     for moment, record in run.moments.items():
         for layer, found in record.findings.get("henze_penrose", {}).items():
-            if layer in curves and "separation" in found and np.isfinite(found["separation"]):
-                curves[layer][moment] = float(found["separation"])
+            value = found.get("separation", np.empty(0))
+            if layer in curves and value.ndim == 0 and np.isfinite(value):
+                curves[layer][moment] = float(value)
     return curves
 
 
@@ -109,7 +110,3 @@ def _when(run: Run) -> str:
     if not moments:
         return " of tests" if run.records else ""
     return f", {named(moments[0])}" + (f" to {named(moments[-1])}" if len(moments) > 1 else "")
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{signed(low, '.3f')} to {signed(high, '.3f')}" if np.isfinite([low, high]).all() else "–"

@@ -95,6 +95,37 @@ def test_an_odd_run_is_told_shortly(name) -> None:
     assert "nan" not in page.text.lower().replace("findings", "")
 
 
+NUMBERS = {
+    "henze_penrose": ("separation", "divergence", "bayes_error"),
+    "significance": ("significant_fraction", "dead"),
+    "ablation": ("loss", "is_output"),
+    "layer_information": ("label_excess_mean",),
+    "next_layer_effect": ("separation", "separation_without_significant"),
+    "feature_information": ("feature_mean",),
+    "principal_components": ("explained_variance_ratio",),
+    "confusion": ("accuracy", "confusion"),
+    "mine": ("anything",),
+}
+SHAPES = {"()": (), "(0,)": (0,), "(3,)": (3,), "(2, 2)": (2, 2), "(2, 0)": (2, 0), "(2, 3, 4)": (2, 3, 4)}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bool", "uint8"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whatever_a_record_holds_it_is_told(shape, dtype) -> None:
+    """As one made by hand, or by another version, whose quantities of these names mean something else."""
+    axes = ("unit", "sample", "feature")[: len(SHAPES[shape])]
+    for value in (0, 1) if dtype != "float64" else (0.5, -1.0, np.nan, np.inf):
+        array = np.full(SHAPES[shape], value, dtype)
+        findings = {
+            name: Findings(dict.fromkeys(some, axes), {layer: dict.fromkeys(some, array) for layer in ("*", "fc")})
+            for name, some in NUMBERS.items()
+        }
+        of = record(0, layers=["input", "fc"], **findings)
+        for one in (of, Run([of])):
+            assert "\n" not in repr(one)
+            assert Page(one._repr_html_()).rows[0][0] == "layer"
+
+
 def test_the_line_of_a_record() -> None:
     m = matrix()
     of = replace(record(3, {"input": matrix(seed=1), "fc": m}), notes=["fc: a reason"])
