@@ -73,7 +73,7 @@ OTHER_WAYS = [
 
 REFUSED = {
     "--trainer.callbacks.every_n_epochs=0": "every_n_epochs must be an integer of at least 1, not 0",
-    "--trainer.callbacks.analyses.alpha=2": "alpha must be a number from 0 to 1, not 2.0",
+    "--trainer.callbacks.analyses.alpha=2": "alpha must be a number above 0 and below 1, not 2.0",
 }
 """What is not possible, and why."""
 

@@ -183,7 +183,8 @@ for install in {installs}:
     if not child:
         fit(*install)
         os._exit(0)
-    os.waitpid(child, 0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(install)
 """
 NOT_INSTALLED = "sys.modules['lightning'] = None"
 BROKEN = "sys.path.insert(0, sys.argv[1])"

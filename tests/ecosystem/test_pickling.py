@@ -65,16 +65,26 @@ def moments(tmp_path_factory):
     return run, monitor, copies, {"during": during.sent, "after": pickle.dumps(monitor)}
 
 
-@pytest.mark.parametrize("when", ["before", "during", "after"])
-@pytest.mark.parametrize("how", COPIES)
-def test_a_copy_has_the_settings_and_makes_the_same_records(moments, tmp_path, when, how):
-    run, monitor, copies, _ = moments
+ALL = [(how, when) for when in ("before", "during", "after") for how in COPIES]
+QUICK = [("cloudpickle", "before"), ("pickle", "during"), ("deepcopy", "during"), ("pickle", "after")]
+
+
+@pytest.mark.parametrize("how, when", ALL)
+def test_a_copy_has_the_settings(moments, how, when):
+    _, monitor, copies, _ = moments
     made = copies[when, how]
     for name, value in vars(new_monitor()).items():
         if not name.startswith("_") and name != "analyses":
             assert getattr(made, name) == value == getattr(monitor, name), name
     assert made.analyses == monitor.analyses
-    again, _, module = fit(tmp_path, made)
+
+
+@pytest.mark.parametrize(
+    "how, when", [pytest.param(*each, marks=[] if each in QUICK else pytest.mark.slow) for each in ALL]
+)
+def test_a_copy_makes_the_same_records(moments, tmp_path, how, when):
+    run, _, copies, _ = moments
+    again, _, module = fit(tmp_path, copies[when, how])
     assert_same_records(run, again)
     assert hooks(module) == 0
 
