@@ -36,12 +36,12 @@ def forward(network, x=X):
 
 
 def edges_of(values, bins=10):
-    return np.histogram_bin_edges(np.float64(values), bins)
+    return np.histogram_bin_edges(np.asarray(values, np.float64), bins)
 
 
 def entropy_of(*columns, corrected=False):
     """Plug-in entropy of columns taken together, each (values, edges), as np.histogram2d counts."""
-    clipped = [np.clip(np.float64(values), edges[0], edges[-1]) for values, edges in columns]
+    clipped = [np.clip(np.asarray(values, np.float64), edges[0], edges[-1]) for values, edges in columns]
     counts, _ = np.histogramdd(np.stack(clipped, 1), [edges for _, edges in columns])
     share = counts[counts > 0] / counts.sum()
     return -(share * np.log(share)).sum() + corrected * (len(share) - 1) / (2 * counts.sum())

@@ -32,7 +32,7 @@ def test_checkpoints_become_the_same_run(fitted, tmp_path):
     assert len(fitted.checkpoints) == 3
     t = trainer(tmp_path, monitor(dirpath=tmp_path / "later"))
     for path in fitted.checkpoints:
-        t.validate(Classifier(), loader(blobs(spread=2.0, seed=1)), ckpt_path=path, verbose=False, weights_only=False)
+        t.validate(Classifier(), loader(blobs(spread=2.0, seed=1)), ckpt_path=path, verbose=False)
     later = load_run(tmp_path / "later")
     assert list(later.moments) == [0, 1, 2]
     for epoch, one in later.moments.items():
