@@ -298,6 +298,7 @@ def run(root: Path, name: str, **settings: Any) -> None:
     found = outcome(t, module, diary, TAGS)
     told = {
         "log_dir": str(t.log_dir),
+        "folders": [str(monitor.folder) for monitor in monitors],
         "metrics": {key: value.item() for key, value in t.callback_metrics.items()},
         "weights": found.weights,
         "optimizers": found.optimizers,

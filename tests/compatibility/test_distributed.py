@@ -96,6 +96,12 @@ def test_the_same_values_are_logged_by_both(two, name):
     assert not [told for told in first["warnings"] + second["warnings"] if "sync_dist" in told and "separation" in told]
 
 
+def test_both_know_the_folder_of_the_records(two):
+    *ends, folder = two("trained")
+    (run_info,) = folder.rglob("run.json")
+    assert [end["folders"] for end in ends] == [[str(run_info.parent)]] * 2
+
+
 def test_training_is_bit_identical(two):
     for with_monitor, without in zip(two("trained")[:2], two("without-monitor")[:2], strict=True):
         for what in ("weights", "optimizers", "randoms", "diary"):

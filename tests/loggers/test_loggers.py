@@ -5,21 +5,25 @@ import io
 import json
 import logging
 import os
+import re
 import struct
 import warnings
 import zipfile
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from lightning_separation import SeparationMonitor, load_run
 from lightning_separation.analyses import HenzePenrose, Significance
 from lightning_separation.loggers import Adapter, displays, loggable, register_adapter, remembered
 from lightning_separation.loggers.adapters import adapter_for
+from lightning_separation.loggers.adapters.tensorboard import _last_layout as last_layout
 from lightning_separation.loggers.bins import binned
 from lightning_separation.tables import Table
 from tests.helpers import Classifier, blobs, loader, trainer
@@ -425,6 +429,176 @@ def test_comet_figures(comet_run):
     assert_figures({tag: {step: size(text) for step, text in steps.items()} for tag, steps in made}, run, 0.05)
 
 
+# A logger's own prefix
+
+
+def tensorboard_tags(logger, root):
+    events = EventAccumulator(logger.log_dir, {"tensors": 0})
+    events.Reload()
+    found = events.Tags()
+    return {
+        "scalars": set(found["scalars"]),
+        "histograms": set(found["histograms"]),
+        "figures": set(found["images"]),
+        "tables": {tag.removesuffix("/text_summary") for tag in found["tensors"] if "_tables/" in tag},
+    }
+
+
+def wandb_tags(logger, root):
+    logger.experiment.finish()
+    (file,) = root.rglob("*.wandb")
+    found = {}
+    for row in wandb_history(file):
+        for tag, value in row.items():
+            kind = value.get("_type") if isinstance(value, dict) else "scalars"
+            found.setdefault(kind, set()).add(tag)
+    names = {"scalars": "scalars", "histograms": "histogram", "figures": "images/separated", "tables": "table-file"}
+    return {kind: found[name] for kind, name in names.items()}
+
+
+def mlflow_tags(logger, root):
+    endings = {"histograms": ".json", "figures": ".png", "tables": ".csv"}
+    scalars = set(logger.experiment.get_run(logger.run_id).data.metrics)
+    return {"scalars": scalars, **{kind: set(mlflow_artifacts(logger, ending)) for kind, ending in endings.items()}}
+
+
+def comet_tags(logger, root):
+    logger.experiment.end()
+    (path,) = root.glob("*.zip")
+    archive = zipfile.ZipFile(path)
+    messages = [json.loads(line) for line in archive.read("messages.json").splitlines()]
+    kinds = {"histograms": "histogram3d", "figures": "visualization", "tables": "asset"}
+    found = {kind: set(comet_uploads((None, archive, messages), name)) for kind, name in kinds.items()}
+    found["tables"] = {name.rpartition("-step=")[0] for name in found["tables"]}
+    return found | {
+        "scalars": {m["payload"]["metric"]["metricName"] for m in messages if m["type"] == "metric_msg"},
+    }
+
+
+def a_logger(name, root, **settings):
+    """One that writes below a folder, offline."""
+    from pytorch_lightning import loggers
+
+    if name == "MLFlowLogger":
+        artifacts = (root / "artifacts").as_uri()
+        settings |= {"tracking_uri": f"sqlite:///{root / 'runs.db'}", "artifact_location": artifacts}
+    elif name == "CometLogger":
+        settings |= {"offline_directory": str(root), "log_code": False, "log_env_details": False}
+    elif name == "WandbLogger":
+        settings |= {"save_dir": root, "offline": True, "id": "first", "project": "flowers"}
+    else:
+        settings |= {"save_dir": root}
+    return getattr(loggers, name)(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "tags_of", "before"),
+    [
+        ("TensorBoardLogger", tensorboard_tags, "pre-"),
+        ("WandbLogger", wandb_tags, "pre-"),
+        ("MLFlowLogger", mlflow_tags, "pre-"),
+        ("CometLogger", comet_tags, "pre_"),
+    ],
+    ids=["TensorBoard", "Wandb", "MLflow", "Comet"],
+)
+def test_a_loggers_prefix_is_once_before_all_that_it_gets(tmp_path, monkeypatch, name, tags_of, before):
+    monkeypatch.setenv("COMET_DISABLE_AUTO_LOGGING", "1")
+    logger = a_logger(name, tmp_path, prefix="pre")
+    run = fit(tmp_path, logger, SeparationMonitor([HenzePenrose(), Significance()]), epochs=1)
+    found = tags_of(logger, tmp_path)
+    found["scalars"] = {tag for tag in found["scalars"] if any(ours in tag for ours in expected(run)["scalars"])}
+    assert found == {kind: {before + tag for tag in tags} for kind, tags in expected(run).items()}
+
+
+def test_the_layout_of_a_logger_with_a_prefix_finds_its_scalars(tmp_path):
+    logger = TensorBoardLogger(tmp_path, prefix="pre.fix")
+    fit(tmp_path, logger, SeparationMonitor([HenzePenrose()]), epochs=1)
+    scalars = tensorboard_tags(logger, tmp_path)["scalars"]
+    (charts,) = last_layout(logger.log_dir).values()
+    assert {kind for kind, _ in charts.values()} == {"Multiline", "Margin"}
+    for kind, tags in charts.values():
+        for tag in tags:
+            assert any(re.match(tag, scalar) for scalar in scalars) if kind == "Multiline" else tag in scalars
+
+
+# Where the records are
+
+
+def lines(caplog, word):
+    return [
+        one.message for one in caplog.records if one.name.startswith("lightning_separation") and word in one.message
+    ]
+
+
+@pytest.mark.parametrize("name", ["WandbLogger", "MLFlowLogger", "CometLogger", "Nowhere"])
+def test_where_records_are_is_said_once_for_loggers_without_a_folder(tmp_path, monkeypatch, caplog, name):
+    monkeypatch.setenv("COMET_DISABLE_AUTO_LOGGING", "1")
+    monkeypatch.chdir(tmp_path)
+    monitor = SeparationMonitor([HenzePenrose()])
+    assert monitor.folder is None
+    logger = Nowhere() if name == "Nowhere" else a_logger(name, tmp_path)
+    with caplog.at_level(logging.INFO, "lightning_separation"):
+        run = fit(tmp_path, logger, monitor)
+    if name in ("WandbLogger", "CometLogger"):
+        logger.experiment.finish() if name == "WandbLogger" else logger.experiment.end()
+    assert load_run(monitor.folder).epochs == run.epochs == [0, 1]
+    kinds = "Nowhere takes no figures, tables, histograms: they are with " if name == "Nowhere" else ""
+    assert lines(caplog, "load_run") == [f"{kinds}the records in {monitor.folder}: load_run(monitor.folder)"]
+    assert not said(caplog)
+
+
+class Nowhere(Logger):
+    """Takes scalars to nowhere."""
+
+    name, version = "mine", 3
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+@pytest.mark.parametrize("root", ["here", "memory://elsewhere"], ids=["local root", "remote root"])
+def test_records_of_a_remote_log_directory_are_on_this_machine_or_not_there(tmp_path, monkeypatch, caplog, root):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    root = str(tmp_path / root) if root == "here" else root
+    monitor = SeparationMonitor([HenzePenrose()], on_error="raise")
+    t = trainer(root, monitor, logger=TensorBoardLogger("memory://tb", version=4), enable_checkpointing=False)
+    with caplog.at_level(logging.INFO, "lightning_separation"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        t.fit(Classifier(), loader(blobs()), loader(blobs(spread=1.5)))
+    told = [str(one.message) for one in caught if "SeparationMonitor" in str(one.message)]
+    if root.startswith("memory"):
+        assert monitor.folder is None
+        reason = "not saved: they are files of this machine, but memory://elsewhere is not; give dirpath="
+        assert told == [f"SeparationMonitor 'separation': records: {reason}"]
+    else:
+        assert monitor.folder == tmp_path / "here" / "lightning_logs" / "version_4" / "separation"
+        assert load_run(monitor.folder).epochs == [0, 1]
+        assert lines(caplog, "load_run") == [f"the records in {monitor.folder}: load_run(monitor.folder)"]
+        assert told == []
+    assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("dirpath", ["s3://bucket/logs", "memory://x", Path("s3://bucket/logs")], ids=str)
+def test_a_remote_folder_for_records_is_refused(dirpath):
+    with pytest.raises(ValueError, match="dirpath must be a local folder"):
+        SeparationMonitor(dirpath=dirpath)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"save": False}, {"fast_dev_run": True}], ids=["nothing is saved", "fast_dev_run"]
+)
+def test_where_no_records_are_left_there_is_no_folder(tmp_path, settings):
+    monitor = SeparationMonitor([HenzePenrose()], save=settings.pop("save", True))
+    trainer(tmp_path, monitor, logger=False, enable_checkpointing=False, **settings).fit(
+        Classifier(), loader(blobs()), loader(blobs(spread=1.5))
+    )
+    assert monitor.folder is None
+
+
 # What no logger takes
 
 
@@ -516,6 +690,41 @@ def test_a_repeated_fit_replaces_the_files(tmp_path):
     ours = {name: text for name, text in files_of(again / "separation").items() if name.endswith(".csv")}
     assert ours == {name: text for name, text in files_of(once / "separation").items() if name.endswith(".csv")}
     assert len(ours) == 2
+
+
+def test_a_shorter_fit_leaves_nothing_of_the_longer_one_but_a_resumed_one_does(tmp_path, caplog):
+    def go(epochs, ckpt_path=None):
+        caplog.clear()
+        monitor = SeparationMonitor([HenzePenrose()], dirpath=tmp_path)
+        t = trainer(tmp_path, monitor, logger=CSVLogger(tmp_path), max_epochs=epochs, enable_checkpointing=False)
+        with caplog.at_level(logging.INFO, "lightning_separation"):
+            t.fit(Classifier(), loader(blobs()), loader(blobs(spread=1.5)), ckpt_path=ckpt_path)
+        return t
+
+    def steps(kind):
+        return {int(path.stem.rpartition("=")[2]) for path in (tmp_path / "separation" / kind).iterdir()}
+
+    def shown():
+        (all_of_them,) = {tuple(sorted(steps(kind))) for kind in ("figures", "tables", "histograms")}
+        return all_of_them
+
+    t = go(3)
+    assert shown() == (3, 7, 11)
+    assert not lines(caplog, "replaced")
+    t.validate(t.lightning_module, loader(blobs(spread=1.5)), verbose=False)
+    assert shown() == (3, 7, 11, 12)
+    t = go(1)
+    assert shown() == (3, 12)
+    assert lines(caplog, "replaced") == [f"3 records of an earlier fit are replaced in {tmp_path / 'separation'}"]
+    t.save_checkpoint(tmp_path / "first.ckpt")
+    go(2, tmp_path / "first.ckpt")
+    assert shown() == (3, 7, 12)
+    assert not lines(caplog, "replaced")
+    assert [(one.stage, one.step) for one in load_run(tmp_path / "separation").records] == [
+        ("fit", 3),
+        ("fit", 7),
+        ("validate", 12),
+    ]
 
 
 def test_files_of_layers_with_odd_names_are_not_each_others(tmp_path):
