@@ -15,11 +15,11 @@ from .display import score_of
 from .emit import Memory, remembered
 
 _SMALL = 0.01  # a change of separation or entropy that is not worth a word
-_WIDEST = 240  # characters of a line
+_WIDEST = 280  # characters of a line
 
 
 def line(record: Record, earlier: Memory, name: str, train: Record | None = None) -> str:
-    """What to say of a record in about two hundred characters; of what does not fit, the last parts are left out.
+    """What to say of a record in a line of at most 280 characters; of what does not fit, the last parts are left out.
 
     Args:
         record: What was found.

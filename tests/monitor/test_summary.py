@@ -167,7 +167,7 @@ def test_a_line_stays_a_line_whatever_the_names():
         1, classes=["a\nb" * 50, "c" * 400, "d"], layers=names, henze_penrose=separations(dict.fromkeys(names, 0.5))
     )
     told = line(record, {}, "separation")
-    assert 0 < len(told) <= 240
+    assert 0 < len(told) <= 280
     assert not re.search(r"[\x00-\x1f]", told)
 
 
