@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import struct
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -142,8 +143,8 @@ class Named(nn.Module):
 # W&B
 
 
-def wandb_history(file):
-    """The rows of the history in a .wandb file: blocks of 32 KiB, in them pieces with a sum, a length and a kind."""
+def wandb_messages(file):
+    """What is in a .wandb file: blocks of 32 KiB, in them pieces with a sum, a length and a kind."""
     from wandb.proto.wandb_internal_pb2 import Record as Message
 
     data, at, whole = file.read_bytes(), 7, b""
@@ -152,20 +153,31 @@ def wandb_history(file):
             at += room
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        if at + 7 + length > len(data):
+            return
         whole += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a whole one, or the last piece of one
-            message = Message.FromString(whole)
+            yield Message.FromString(whole)
             whole = b""
-            if message.WhichOneof("record_type") == "history":
-                row = {}
-                for item in message.history.item:
-                    *path, last = list(item.nested_key) or [item.key]
-                    place = row
-                    for part in path:
-                        place = place.setdefault(part, {})
-                    place[last] = json.loads(item.value_json)
-                yield row
+
+
+def wandb_history(file):
+    """The rows of the history. The process that writes the file may need a moment more than ``finish``."""
+    deadline = time.monotonic() + 30
+    while not (messages := list(wandb_messages(file))) or messages[-1].WhichOneof("record_type") != "exit":
+        assert time.monotonic() < deadline, f"{file} has no end"
+        time.sleep(0.05)
+    for message in messages:
+        if message.WhichOneof("record_type") == "history":
+            row = {}
+            for item in message.history.item:
+                *path, last = list(item.nested_key) or [item.key]
+                place = row
+                for part in path:
+                    place = place.setdefault(part, {})
+                place[last] = json.loads(item.value_json)
+            yield row
 
 
 @pytest.fixture(scope="module")
