@@ -179,7 +179,7 @@ class Output:
         else:
             if count and self._fresh:
                 replaced = "1 record of an earlier fit is" if count == 1 else f"{count} records of an earlier fit are"
-                _say(trainer, f"{replaced} replaced in {folder}")
+                _say(trainer, f"SeparationMonitor {self._name!r}: {replaced} replaced in {folder}")
 
     def _where(self, loggers: Sequence[Any]) -> str:
         """Once in a fit, where records are that one would not find, or what no logger takes; else nothing."""
@@ -191,8 +191,11 @@ class Output:
         kinds = ", ".join(kind for kind in ("figures", "tables", "histograms") if kind in filed)
         left = f"{names} {'takes' if len(loggers) == 1 else 'take'} no {kinds}: they are"
         if self._apart:
-            return f"{f'{left} with the' if filed else 'the'} records in {folder}: load_run(monitor.folder)"
-        return f"{left} in {folder}"
+            what = f"{left} with the records" if filed else "the records are"
+            told = f"{what} in {folder} (load_run(monitor.folder) reads them)"
+        else:
+            told = f"{left} in {folder}"
+        return f"SeparationMonitor {self._name!r}: {told}"
 
     def _run_info(self, record: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {

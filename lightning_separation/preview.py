@@ -206,7 +206,7 @@ class Preview:
             each = f"{settings.samples_per_class} of each of {classes} classes"
             return samples, f"up to {_count(samples, 'sample')} ({each})"
         bound = "up to" if samples == most else "about"
-        seen = f"{settings.samples_per_class} of each class; {classes} classes seen so far"
+        seen = f"at most {settings.samples_per_class} of each class; {classes} classes seen so far"
         return samples, f"{bound} {_count(samples, 'sample')} ({seen})"
 
 

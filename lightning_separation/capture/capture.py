@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..listing import listed
 from ..processes import Processes
 from ..progress import Progress
 from .buffers import Pooling
@@ -291,9 +292,10 @@ class Capture:
             return [str(label) for label in present]
         unnamed = [label for label in present if label not in self.class_names]
         if unnamed:
-            self.report(
-                "class_names", f"{len(self.class_names)} names, none for class {unnamed[0]}; its number is shown"
-            )
+            many = len(unnamed) > 1
+            which = f"{'classes' if many else 'class'} {listed([str(label) for label in unnamed])}"
+            shown = "their numbers are shown" if many else "its number is shown"
+            self.report("class_names", f"{len(self.class_names)} names, none for {which}; {shown}")
         return [str(label) if label in unnamed else self.class_names[label] for label in present]
 
     def _check_same_samples(self, labels: Tensor | None, rows: int) -> None:

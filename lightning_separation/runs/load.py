@@ -37,7 +37,7 @@ def find_runs(path: str | Path) -> list[Path]:
     """
     path = Path(path)
     if not os.path.exists(path):  # also text that can be no path, where Path.exists raises
-        raise FileNotFoundError(f"there is no {path}")
+        raise FileNotFoundError(f"there is no file or folder {path}")
     path = path.parent if path.is_file() else path
     if not _why_not(path):
         return [path]

@@ -41,7 +41,8 @@ class Run:
         train: The records of the training data, where the monitor analysed them too.
 
     Example:
-        >>> from ..records import Findings
+        >>> import numpy as np
+        >>> from lightning_separation.records import Findings, Record
         >>> found = [Findings({"mean": ()}, {"fc1": {"mean": i}, "fc2": {"mean": 10 * i}}) for i in range(3)]
         >>> layers, nobody = ["fc1", "fc2"], np.zeros(0, int)
         >>> records = [Record(i, 9 * i, "fit", "val", layers, [], nobody, {"mine": found[i]}) for i in range(3)]

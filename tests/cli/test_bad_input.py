@@ -59,7 +59,7 @@ def test_wrong_usage_says_what_is_right(run, refused, arguments, said):
 def test_there_is_nothing_to_read(tmp_path, refused):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("none")
-    assert refused("show", tmp_path / "nowhere") == f"Error: there is no {tmp_path}/nowhere\n"
+    assert refused("show", tmp_path / "nowhere") == f"Error: there is no file or folder {tmp_path}/nowhere\n"
     for path in (tmp_path / "empty", tmp_path / "notes.txt"):
         err = refused("show", path)
         assert "not the log directory of an analysed run" in err
@@ -149,7 +149,7 @@ def test_a_page_cannot_be_written_over_a_file(tmp_path, run, call):
 def test_the_installed_command_ends_without_a_traceback(tmp_path, run):
     ended = process("-m", "lightning_separation", "show", tmp_path / "nowhere")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"Error: there is no {tmp_path}/nowhere\n"
+    assert ended.stderr == f"Error: there is no file or folder {tmp_path}/nowhere\n"
     shutil.copytree(run, tmp_path / "logs" / "version_1" / "separation")
     ended = process("-m", "lightning_separation", "compare", *sorted((tmp_path / "logs").iterdir()))
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -554,8 +554,9 @@ def test_where_records_are_is_said_once_for_loggers_without_a_folder(tmp_path, m
     if name in ("WandbLogger", "CometLogger"):
         logger.experiment.finish() if name == "WandbLogger" else logger.experiment.end()
     assert load_run(monitor.folder).epochs == run.epochs == [0, 1]
-    kinds = "Nowhere takes no figures, tables, histograms: they are with " if name == "Nowhere" else ""
-    assert lines(caplog, "load_run") == [f"{kinds}the records in {monitor.folder}: load_run(monitor.folder)"]
+    kinds = "Nowhere takes no figures, tables, histograms: they are with the records" if name == "Nowhere" else ""
+    told = f"{kinds or 'the records are'} in {monitor.folder} (load_run(monitor.folder) reads them)"
+    assert lines(caplog, "load_run") == [f"SeparationMonitor 'separation': {told}"]
     assert not said(caplog)
 
 
@@ -589,7 +590,8 @@ def test_records_of_a_remote_log_directory_are_on_this_machine_or_not_there(tmp_
     else:
         assert monitor.folder == tmp_path / "here" / "lightning_logs" / "version_4" / "separation"
         assert load_run(monitor.folder).epochs == [0, 1]
-        assert lines(caplog, "load_run") == [f"the records in {monitor.folder}: load_run(monitor.folder)"]
+        (line,) = lines(caplog, "load_run")
+        assert f"the records are in {monitor.folder} (" in line
         assert told == []
     assert not list((tmp_path / "empty").iterdir())
 
@@ -613,6 +615,8 @@ def test_where_no_records_are_left_there_is_no_folder(tmp_path, settings):
 
 # What no logger takes
 
+WHO = "SeparationMonitor 'separation': "
+
 
 def said(caplog):
     return [one.message for one in caplog.records if "they are in" in one.message]
@@ -628,7 +632,7 @@ def test_what_no_logger_takes_is_in_files_and_said_once(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "lightning_separation"):
         run = fit(tmp_path, logger)
     folder = tmp_path / "lightning_logs" / "version_0" / "separation"
-    assert said(caplog) == [f"CSVLogger takes no figures, tables, histograms: they are in {folder}"]
+    assert said(caplog) == [f"{WHO}CSVLogger takes no figures, tables, histograms: they are in {folder}"]
     right = expected(run)
     for tag, tables in right["tables"].items():
         for step, table in tables.items():
@@ -663,7 +667,7 @@ def test_only_kinds_that_no_logger_takes_are_in_files(tmp_path, caplog, kinds):
         fit(tmp_path, [CSVLogger(tmp_path), Some(tmp_path, "some")], epochs=1)
     folder = tmp_path / "lightning_logs" / "version_0" / "separation"
     left = [kind for kind in ("figures", "tables", "histograms") if kind not in kinds]
-    assert said(caplog) == [f"CSVLogger and Some take no {', '.join(left)}: they are in {folder}"]
+    assert said(caplog) == [f"{WHO}CSVLogger and Some take no {', '.join(left)}: they are in {folder}"]
     assert {path.name for path in folder.iterdir() if path.is_dir()} == set(left)
 
 
@@ -727,7 +731,7 @@ def test_a_shorter_fit_leaves_nothing_of_the_longer_one_but_a_resumed_one_does(t
     assert shown() == (3, 7, 11, 12)
     t = go(1)
     assert shown() == (3, 12)
-    assert lines(caplog, "replaced") == [f"3 records of an earlier fit are replaced in {tmp_path / 'separation'}"]
+    assert lines(caplog, "replaced") == [f"{WHO}3 records of an earlier fit are replaced in {tmp_path / 'separation'}"]
     t.save_checkpoint(tmp_path / "first.ckpt")
     go(2, tmp_path / "first.ckpt")
     assert shown() == (3, 7, 12)

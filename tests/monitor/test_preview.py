@@ -107,7 +107,7 @@ def images():
     return TensorDataset(x.reshape(-1, 1, 4, 4), y)
 
 
-THREE = "up to 60 samples (100 of each class; 3 classes seen so far)"
+THREE = "up to 60 samples (at most 100 of each class; 3 classes seen so far)"
 # What is held of 60 samples: 19 units and 6 features in float32.
 SMALL = "6 kB of activations (max_memory 2 GB)"
 LOOKS = [HenzePenrose(), Significance()]
@@ -136,7 +136,7 @@ MAY_NEED_MORE = "may need more memory and forwards than all this"
         pytest.param(
             lambda: SeparationMonitor(LOOKS, samples_per_class=10, epochs=[0]),
             {},
-            "in epoch 0: 3 layers of net, 19 units, about 30 samples (10 of each class; "
+            "in epoch 0: 3 layers of net, 19 units, about 30 samples (at most 10 of each class; "
             "3 classes seen so far); 3 kB of "
             f"activations (max_memory 2 GB); {NONE}",
             id="classes-unsure",
@@ -159,7 +159,7 @@ MAY_NEED_MORE = "may need more memory and forwards than all this"
         pytest.param(
             lambda: SeparationMonitor(LOOKS),
             {"val": DataLoader(Stream(), batch_size=16)},
-            "each validated epoch: 3 layers of net, 19 units, about 300 samples (100 of each class; "
+            "each validated epoch: 3 layers of net, 19 units, about 300 samples (at most 100 of each class; "
             "3 classes seen so far); "
             f"30 kB of activations (max_memory 2 GB); {NONE}",
             id="no-length",
@@ -167,7 +167,7 @@ MAY_NEED_MORE = "may need more memory and forwards than all this"
         pytest.param(
             lambda: SeparationMonitor(LOOKS),
             {"limit_val_batches": 2},
-            "each validated epoch: 3 layers of net, 19 units, up to 32 samples (100 of each class; "
+            "each validated epoch: 3 layers of net, 19 units, up to 32 samples (at most 100 of each class; "
             "3 classes seen so far); "
             f"3.2 kB of activations (max_memory 2 GB); {NONE}",
             id="limited-batches",
