@@ -63,6 +63,7 @@ def said(root, monitor, *parts, **kwargs):
         ({"max_memory": "lots"}, "max_memory"),
         ({"analyses": [HenzePenrose(), HenzePenrose()]}, "two are called"),
         ({"analyses": [HenzePenrose]}, "is a class"),
+        ({"analyses": ["HenzePenrose"]}, r"HenzePenrose\(\) is meant"),
         ({"analyses": ["henze_penrose"]}, "compute"),
     ],
 )
