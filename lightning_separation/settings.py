@@ -125,7 +125,8 @@ def check_analyses(analyses: Iterable[Analysis] | None) -> list[Analysis]:
         if isinstance(analysis, type) or not isinstance(analysis, Analysis) or not callable(analysis.compute):
             given = shown(analysis)
             meant = f"; {analysis}() is meant?" if isinstance(analysis, str) and analysis in known.__all__ else ""
-            raise ValueError(f"analyses: {given} has no name, needs_classes and compute(snapshot), or is a class{meant}")
+            told = f"{given} has no name, needs_classes and compute(snapshot), or is a class"
+            raise ValueError(f"analyses: {told}{meant}")
         if not isinstance(analysis.name, str) or not analysis.name.strip():
             raise ValueError(f"analyses: {shown(analysis)} is called {shown(analysis.name)}, which is no name")
         if not isinstance(analysis.needs_classes, bool):
