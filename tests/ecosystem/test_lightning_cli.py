@@ -278,9 +278,10 @@ def test_the_printed_config_has_every_argument_with_its_help_and_runs_and_so_doe
     assert_same_records(first, second)
 
 
-def test_the_example_runs_as_a_script_with_the_other_name_of_lightning_and_short_names(tmp_path):
+@pytest.mark.parametrize("namespace", NAMES)
+def test_the_example_runs_as_a_script_of_either_name_of_lightning_and_with_short_names(tmp_path, namespace):
     for name, old, new in [
-        ("main.py", "from pytorch_lightning", "from lightning.pytorch"),
+        ("main.py", "from pytorch_lightning", f"from {namespace}"),
         ("config.yaml", "lightning_separation.SeparationMonitor", "SeparationMonitor"),
     ]:
         text = (EXAMPLE / name).read_text()
